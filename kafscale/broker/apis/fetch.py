@@ -1,0 +1,285 @@
+"""Fetch (1), versions 4-18.
+
+KIP-74 (at least one whole batch, limits by request and partition), KIP-227 (incremental sessions), KIP-320 (leader
+epochs: always 0 here), KIP-392 (preferred replica: none with one broker), KIP-516 (topic ids, v13). min.bytes and
+max.wait are honoured with a wake-up per grown partition. read_committed reads up to the last stable offset, which is
+the high watermark until there are transactions. Followers do not exist: a replica id is treated as a consumer.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from kafka.protocol.consumer import FetchRequest
+
+from kafscale.broker.fetch_sessions import (
+    EPOCH_FINAL,
+    EPOCH_INITIAL,
+    NO_SESSION,
+    FetchKey,
+    FetchPartition,
+    FetchSession,
+)
+from kafscale.broker.request import RequestContext
+from kafscale.broker.services import Services
+from kafscale.errors import DataCorrupt, ObjectMissing, StorageUnavailable
+from kafscale.metadata.state.cluster import Topic
+from kafscale.protocol.api import ApiKey
+from kafscale.protocol.batches import LEADER_EPOCH
+from kafscale.protocol.codec import decode_request
+from kafscale.protocol.error_codes import ErrorCode
+from kafscale.protocol.fetch import (
+    SESSION_FROM,
+    TOPIC_ID_FROM,
+    Buffer,
+    PartitionData,
+    TopicData,
+    encode_fetch_response,
+)
+from kafscale.storage.read_path import PartitionReader
+
+_READ_COMMITTED = 1
+_NO_ID = b"\0" * 16
+
+WARM_PARTITIONS_MAX = 16
+"""Partitions of one fetch whose first miss is loaded at once; a client asking for thousands gets them in turns."""
+
+Partitions = dict[FetchKey, FetchPartition]
+
+
+class _Plan(NamedTuple):
+    """What to read, and under which session the reply goes."""
+
+    partitions: Partitions
+    session: FetchSession | None
+    is_incremental: bool
+    error: ErrorCode
+
+
+async def fetch(services: Services, context: RequestContext, body: memoryview) -> Sequence[Buffer]:
+    """Answer with record batches, waiting for `min_bytes` up to `max_wait`."""
+    request = decode_request(ApiKey.FETCH, context.api_version, body)
+    if not isinstance(request, FetchRequest):
+        raise TypeError(request)
+    plan = _plan(services, context.api_version, request)
+    committed = request.isolation_level == _READ_COMMITTED
+    if plan.error is not ErrorCode.NONE:
+        return encode_fetch_response(context.api_version, plan.error, NO_SESSION, [], read_committed=committed)
+    reading = _Reading(services, context.api_version, request, plan)
+    await reading.wait_for_bytes()
+    data = await reading.read()
+    session_id = plan.session.session_id if plan.session is not None else NO_SESSION
+    if plan.session is not None:
+        data = _told(plan, data)
+    topics = _by_topic(data)
+    return encode_fetch_response(context.api_version, 0, session_id, topics, read_committed=committed)
+
+
+def _plan(services: Services, version: int, request: FetchRequest) -> _Plan:
+    asked = _asked(version, request)
+    epoch, session_id = request.session_epoch, request.session_id
+    sessions = services.fetch_sessions
+    if version < SESSION_FROM:
+        return _Plan(asked, None, False, ErrorCode.NONE)
+    now = asyncio.get_running_loop().time()
+    if epoch in (EPOCH_INITIAL, EPOCH_FINAL):
+        if session_id != NO_SESSION:
+            sessions.remove(session_id)
+        session = sessions.create(version >= TOPIC_ID_FROM, asked, now) if epoch == EPOCH_INITIAL else None
+        return _Plan(asked, session, False, ErrorCode.NONE)
+    known = sessions.get(session_id)
+    if known is None:
+        return _Plan({}, None, True, ErrorCode.FETCH_SESSION_ID_NOT_FOUND)
+    if known.epoch != epoch:
+        return _Plan({}, None, True, ErrorCode.INVALID_FETCH_SESSION_EPOCH)
+    if known.uses_topic_ids != (version >= TOPIC_ID_FROM):
+        return _Plan({}, None, True, ErrorCode.FETCH_SESSION_TOPIC_ID_ERROR)
+    known.update(asked, _forgotten(version, request))
+    known.advance()
+    sessions.touch(known, now)
+    return _Plan(known.partitions, known, True, ErrorCode.NONE)
+
+
+def _asked(version: int, request: FetchRequest) -> Partitions:
+    return {
+        FetchKey(*_topic_key(version, topic), asked.partition): FetchPartition(
+            fetch_offset=asked.fetch_offset,
+            bytes_max=asked.partition_max_bytes,
+            current_leader_epoch=asked.current_leader_epoch,
+        )
+        for topic in request.topics
+        for asked in topic.partitions
+    }
+
+
+def _forgotten(version: int, request: FetchRequest) -> list[FetchKey]:
+    return [
+        FetchKey(*_topic_key(version, topic), partition)
+        for topic in request.forgotten_topics_data
+        for partition in topic.partitions
+    ]
+
+
+def _topic_key(version: int, topic: FetchRequest.FetchTopic | FetchRequest.ForgottenTopic) -> tuple[str, bytes]:
+    if version >= TOPIC_ID_FROM:
+        return "", topic.topic_id.bytes if topic.topic_id is not None else _NO_ID
+    return topic.topic, b""
+
+
+class _Reading:
+    """One fetch: which partitions can be read now, and reading them."""
+
+    __slots__ = ("_plan", "_request", "_services", "_version")
+
+    def __init__(self, services: Services, version: int, request: FetchRequest, plan: _Plan) -> None:
+        self._services = services
+        self._version = version
+        self._request = request
+        self._plan = plan
+
+    async def wait_for_bytes(self) -> None:
+        """Return when `min_bytes` can be read, something is wrong with a partition, or `max_wait` is over."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._request.max_wait_ms / 1000
+        growth = self._services.growth
+        while not growth.is_stopped:
+            missing = self._bytes_missing()
+            left = deadline - loop.time()
+            if missing <= 0 or left <= 0:
+                return
+            await growth.wait(self._growth_keys(), missing, left)
+
+    def _bytes_missing(self) -> int:
+        """Return how many bytes are missing to `min_bytes`; 0 too where an error has to be told at once."""
+        missing = self._request.min_bytes
+        if not self._plan.partitions:
+            return missing if self._plan.is_incremental else 0
+        for key, asked in self._plan.partitions.items():
+            topic = self._topic(key)
+            if topic is None or not 0 <= key.partition < topic.partition_count:
+                return 0
+            partition = topic.partitions[key.partition]
+            if asked.current_leader_epoch > LEADER_EPOCH:
+                return 0
+            if not partition.log_start_offset <= asked.fetch_offset <= partition.high_watermark:
+                return 0
+            if asked.fetch_offset < partition.high_watermark and missing > 0:
+                missing -= min(partition.bytes_from(asked.fetch_offset, missing), asked.bytes_max)
+        return max(0, missing)
+
+    def _growth_keys(self) -> list[tuple[bytes, int]]:
+        topics = ((key, self._topic(key)) for key in self._plan.partitions)
+        return [(topic.topic_id, key.partition) for key, topic in topics if topic is not None]
+
+    def _topic(self, key: FetchKey) -> Topic | None:
+        state = self._services.replica.state
+        return state.topics.get(key.topic_id) if self._version >= TOPIC_ID_FROM else state.topic_named(key.topic_name)
+
+    async def read(self) -> dict[FetchKey, PartitionData]:
+        """Read the partitions in order, within the request's and each partition's limit."""
+        left = min(self._request.max_bytes, self._services.settings.fetch_max_bytes)
+        answers: dict[FetchKey, PartitionData] = {}
+        is_empty = True
+        warm = 0
+        for key, asked in list(self._plan.partitions.items()):
+            if warm < WARM_PARTITIONS_MAX:
+                warm += self._warm(key, asked)
+        for key, asked in list(self._plan.partitions.items()):
+            answers[key] = answer = await self._read_partition(key, asked, min(left, asked.bytes_max), is_empty)
+            if answer.batches:
+                left -= answer.size
+                is_empty = False
+        return answers
+
+    def _warm(self, key: FetchKey, asked: FetchPartition) -> bool:
+        reader = self._reader(key)
+        return reader is not None and _is_readable(reader, asked) and reader.warm(asked.fetch_offset)
+
+    def _reader(self, key: FetchKey) -> PartitionReader | None:
+        topic = self._topic(key)
+        if topic is None or not 0 <= key.partition < topic.partition_count:
+            return None
+        return self._services.read_path.reader(topic.topic_id, key.partition, topic.partitions[key.partition])
+
+    async def _read_partition(
+        self, key: FetchKey, asked: FetchPartition, bytes_max: int, is_first: bool
+    ) -> PartitionData:
+        reader = self._reader(key)
+        if reader is None or not _in_range(reader, asked):
+            # What looks wrong may only be news that this broker has not applied yet.
+            await self._services.replica.barrier()
+            reader = self._reader(key)
+        if reader is None:
+            return _error(key.partition, self._missing(key))
+        if asked.current_leader_epoch > LEADER_EPOCH:
+            return _error(key.partition, ErrorCode.UNKNOWN_LEADER_EPOCH)
+        if not _in_range(reader, asked):
+            return _error(key.partition, ErrorCode.OFFSET_OUT_OF_RANGE)
+        return await self._read_batches(reader, asked, bytes_max, is_first)
+
+    async def _read_batches(
+        self, reader: PartitionReader, asked: FetchPartition, bytes_max: int, is_first: bool
+    ) -> PartitionData:
+        partition = reader.partition
+        high_watermark, log_start_offset = partition.high_watermark, partition.log_start_offset
+        batches: list[memoryview] = []
+        if asked.fetch_offset < high_watermark and (bytes_max > 0 or is_first):
+            try:
+                batches = await reader.read(asked.fetch_offset, bytes_max)
+            except (StorageUnavailable, ObjectMissing, DataCorrupt):
+                return _error(reader.index, ErrorCode.KAFKA_STORAGE_ERROR)
+        # Only the first partition with data may exceed its limit, so that a large batch cannot block a consumer.
+        if batches and not is_first and len(batches[0]) > bytes_max:
+            batches = []
+        return PartitionData(reader.index, 0, high_watermark, high_watermark, log_start_offset, batches)
+
+    def _missing(self, key: FetchKey) -> ErrorCode:
+        is_unknown_id = self._version >= TOPIC_ID_FROM and self._topic(key) is None
+        return ErrorCode.UNKNOWN_TOPIC_ID if is_unknown_id else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+
+def _in_range(reader: PartitionReader, asked: FetchPartition) -> bool:
+    return reader.partition.log_start_offset <= asked.fetch_offset <= reader.partition.high_watermark
+
+
+def _is_readable(reader: PartitionReader, asked: FetchPartition) -> bool:
+    return _in_range(reader, asked) and asked.fetch_offset < reader.partition.high_watermark
+
+
+def _error(partition: int, error: ErrorCode) -> PartitionData:
+    return PartitionData(partition, int(error), -1, -1, -1, [])
+
+
+def _told(plan: _Plan, data: dict[FetchKey, PartitionData]) -> dict[FetchKey, PartitionData]:
+    """Return what a session's reply has to say, and remember it: in an incremental one, only what is new."""
+    told: dict[FetchKey, PartitionData] = {}
+    for key, answer in data.items():
+        known = plan.partitions.get(key)
+        if known is None:
+            continue
+        is_news = (
+            bool(answer.batches)
+            or answer.error_code != 0
+            or answer.error_code != known.told_error
+            or answer.high_watermark != known.told_high_watermark
+            or answer.log_start_offset != known.told_log_start_offset
+        )
+        known.told_error = answer.error_code
+        known.told_high_watermark = answer.high_watermark
+        known.told_log_start_offset = answer.log_start_offset
+        if is_news or not plan.is_incremental:
+            told[key] = answer
+    if plan.session is not None:
+        plan.session.move_to_end([key for key, answer in told.items() if answer.batches])
+    return told
+
+
+def _by_topic(data: dict[FetchKey, PartitionData]) -> list[TopicData]:
+    topics: dict[tuple[str, bytes], TopicData] = {}
+    for key, answer in data.items():
+        name = (key.topic_name, key.topic_id)
+        topic = topics.get(name)
+        if topic is None:
+            topic = topics[name] = TopicData(key.topic_name, key.topic_id, [])
+        topic.partitions.append(answer)
+    return list(topics.values())

@@ -1,0 +1,122 @@
+"""The listening sockets and the connections behind them: limits, idle connections, draining."""
+
+import asyncio
+import errno
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
+from kafscale.broker.connection import Connection
+from kafscale.broker.router import Router
+from kafscale.broker.services import Services
+from kafscale.config import Listener
+from kafscale.errors import ConfigurationError
+
+_log = logging.getLogger(__name__)
+
+BACKLOG = 1024
+"""Connections that may wait to be accepted: a restarted broker is greeted by every client at once."""
+
+IDLE_CHECK_SECONDS = 10.0
+"""How often idle connections are looked for; the default limit is ten minutes."""
+
+DRAIN_POLL_SECONDS = 0.02
+"""How often draining looks whether every connection is gone."""
+
+
+class Server:
+    """Accepts connections on every listener. Implements `ConnectionOwner`."""
+
+    def __init__(self, services: Services, router: Router) -> None:
+        self.services = services
+        self.router = router
+        self._servers: list[asyncio.Server] = []
+        self._connections: dict[int, Connection] = {}
+        self._per_host: Counter[str] = Counter()
+        self._last_id = 0
+
+    async def listen(self, listeners: Sequence[Listener]) -> dict[str, int]:
+        """Bind every listener and return the port each one got, by listener name.
+
+        Raises `ConfigurationError` when an address cannot be bound.
+        """
+        ports: dict[str, int] = {}
+        loop = asyncio.get_running_loop()
+        for listener in listeners:
+            try:
+                server = await loop.create_server(
+                    lambda name=listener.name: Connection(self, name),  
+                    listener.host or None,
+                    listener.port,
+                    backlog=BACKLOG,
+                    start_serving=False,
+                )
+            except OSError as error:
+                raise ConfigurationError(_cannot_bind(listener, error)) from error
+            self._servers.append(server)
+            ports[listener.name] = server.sockets[0].getsockname()[1]
+        return ports
+
+    async def serve(self) -> None:
+        """Begin to accept connections."""
+        for server in self._servers:
+            await server.start_serving()
+
+    def opened(self, connection: Connection) -> int | None:
+        settings = self.services.settings
+        host = connection.peer_host
+        if len(self._connections) >= settings.max_connections:
+            _log.warning("refusing a connection of %s: max.connections is %d", host, settings.max_connections)
+            return None
+        if self._per_host[host] >= settings.max_connections_per_ip:
+            _log.warning(
+                "refusing a connection of %s: max.connections.per.ip is %d", host, settings.max_connections_per_ip
+            )
+            return None
+        self._per_host[host] += 1
+        self._last_id += 1
+        self._connections[self._last_id] = connection
+        return self._last_id
+
+    def closed(self, connection: Connection) -> None:
+        if self._connections.pop(connection.connection_id, None) is None:
+            return
+        host = connection.peer_host
+        self._per_host[host] -= 1
+        if not self._per_host[host]:
+            del self._per_host[host]
+
+    @property
+    def connection_count(self) -> int:
+        return len(self._connections)
+
+    async def run_idle_check(self) -> None:
+        """Close, for ever, connections that were silent for `connections.max.idle.ms`."""
+        idle_ms = self.services.settings.connections_max_idle_ms
+        while idle_ms >= 0:
+            await asyncio.sleep(IDLE_CHECK_SECONDS)
+            limit = asyncio.get_running_loop().time() - idle_ms / 1000
+            for connection in list(self._connections.values()):
+                if connection.last_active < limit and not connection.has_replies_due:
+                    connection.close()
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Stop accepting, answer what was asked, and close every connection, by force after the grace."""
+        for server in self._servers:
+            server.close()
+        for connection in list(self._connections.values()):
+            connection.drain()
+        deadline = asyncio.get_running_loop().time() + grace_seconds
+        while self._connections and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+        for connection in list(self._connections.values()):
+            connection.close()
+
+
+def _cannot_bind(listener: Listener, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"{listener.address} is in use by another program. Choose another port with --port N "
+            f"(or --set listeners={listener.name}://{listener.host}:N), or stop the other program."
+        )
+    return f"cannot listen on {listener.address}: {error.strerror or error}"

@@ -1,0 +1,1 @@
+"""Every test of the broker: see CONTRIBUTING.md for what lives in which folder."""

@@ -1,0 +1,1 @@
+"""Power loss, full disks and other faults, simulated."""

@@ -1,0 +1,4 @@
+from enum import IntEnum
+
+class ApiKey(IntEnum):
+    Produce = 0

@@ -1,0 +1,16 @@
+from types import ModuleType
+from typing import Any, ClassVar
+
+from .data_container import DataContainer
+
+class ApiMessage(DataContainer):
+    API_KEY: ClassVar[int]
+    _struct: ClassVar[Any]
+    def __init_subclass__(cls, *, load_json: ModuleType | None = ...) -> None: ...
+    @classmethod
+    def is_request(cls) -> bool: ...
+    @classmethod
+    def flexible_version_q(cls, version: int) -> bool: ...
+    @classmethod
+    def decode(cls, data: bytes | memoryview, version: int | None = ...) -> ApiMessage: ...
+    def encode(self, version: int | None = ...) -> bytearray: ...

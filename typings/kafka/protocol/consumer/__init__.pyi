@@ -1,0 +1,21 @@
+# Written by typings/generate.py
+from .fetch import FetchRequest as FetchRequest
+from .fetch import FetchResponse as FetchResponse
+from .group import HeartbeatRequest as HeartbeatRequest
+from .group import HeartbeatResponse as HeartbeatResponse
+from .group import JoinGroupRequest as JoinGroupRequest
+from .group import JoinGroupResponse as JoinGroupResponse
+from .group import LeaveGroupRequest as LeaveGroupRequest
+from .group import LeaveGroupResponse as LeaveGroupResponse
+from .group import OffsetCommitRequest as OffsetCommitRequest
+from .group import OffsetCommitResponse as OffsetCommitResponse
+from .group import OffsetDeleteRequest as OffsetDeleteRequest
+from .group import OffsetDeleteResponse as OffsetDeleteResponse
+from .group import OffsetFetchRequest as OffsetFetchRequest
+from .group import OffsetFetchResponse as OffsetFetchResponse
+from .group import SyncGroupRequest as SyncGroupRequest
+from .group import SyncGroupResponse as SyncGroupResponse
+from .offsets import ListOffsetsRequest as ListOffsetsRequest
+from .offsets import ListOffsetsResponse as ListOffsetsResponse
+from .offsets import OffsetForLeaderEpochRequest as OffsetForLeaderEpochRequest
+from .offsets import OffsetForLeaderEpochResponse as OffsetForLeaderEpochResponse
