@@ -354,7 +354,7 @@ class StorageSettings(BaseModel, frozen=True):
         Setting(
             kind=STRING,
             allowed=_url_of("sqlite", "memory"),
-            shown_default="`sqlite://` and `metadata.sqlite` below `data.dir`",
+            shown_default="`sqlite://` and `metadata.db` below `data.dir`",
             help="Where the metadata log is. `memory://` forgets everything at exit.",
         ),
     ] = ""

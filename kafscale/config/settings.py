@@ -133,7 +133,7 @@ def derived_defaults(values: Mapping[str, object]) -> dict[str, object]:
     return {
         "advertised_listeners": given["listeners"],
         "storage_url": local_url("file", data_dir / "objects"),
-        "metadata_url": local_url("sqlite", data_dir / "metadata.sqlite"),
+        "metadata_url": local_url("sqlite", data_dir / "metadata.db"),
     }
 
 

@@ -1,6 +1,8 @@
 """Every message class there is a schema for, under one name: what handlers and tests import.
 
-The classes are kafka-python's; `kafscale.protocol.codec` says what is peculiar about them.
+The classes are kafka-python's; `kafscale.protocol.codec` tells what is peculiar about them and finds each by its key.
+An API that kafka-python lacks becomes a package of JSON files in Kafka's form, named after their classes, and a class
+here made with `class XRequest(ApiMessage, load_json=that_package)`.
 """
 
 from kafka.protocol.admin import (

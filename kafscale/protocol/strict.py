@@ -50,8 +50,8 @@ from kafscale.errors import MalformedRequest
 from kafscale.protocol.schema import FIXED_SIZES, FieldSchema, StructSchema, element_size_min
 from kafscale.protocol.varint import read_unsigned
 
-# All elements of all arrays of a message together. An element of two bytes becomes a hundred bytes of objects and half a
-# microsecond of the event loop; a request about more partitions than this is about more than a cluster should have.
+# All elements of all arrays of a message together. An element of two bytes becomes a hundred bytes of objects and half
+# a microsecond of the event loop; a request about more partitions than this is about more than a cluster should have.
 ELEMENTS_MAX: Final = 300_000
 # Kafka's limit, also where a compact length could say more.
 STRING_BYTES_MAX: Final = 32_767

@@ -36,6 +36,9 @@ from tests.clients.support import (
 
 ASSIGNMENT = re.compile(r"(assigned|revoked): (.*)$")
 PARTITION = re.compile(r"\[(\d+)\]")
+PROMPT_END = ("-X", "fetch.wait.max.ms=50")
+"""kcat sees the end of a partition in an empty reply, for which the server waits 500 ms by default."""
+
 QUICK_GROUP = ("-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=200")
 
 
@@ -63,7 +66,8 @@ class Kcat:
 
     def consume(self, topic: str, *arguments: str) -> list[Stored]:
         """Read until the end of every partition; `arguments` say from where."""
-        return [parse(line) for line in self("-C", "-t", topic, "-J", "-e", *arguments).splitlines()]
+        printed = self("-C", "-t", topic, "-J", "-e", *PROMPT_END, *arguments)
+        return [parse(line) for line in printed.splitlines()]
 
     @contextmanager
     def member(self, name: str, group: str, topic: str, ledger: Ledger) -> Iterator[None]:

@@ -29,7 +29,7 @@ FORBIDDEN: Final[tuple[tuple[ModuleType | type, tuple[str, ...]], ...]] = (
 )
 
 
-class ForbiddenCall(Exception):  # noqa: N818 (a verdict on the caller)
+class ForbiddenCall(Exception):
     """Broker code called something that a simulation cannot own. Use `Clock` or the loop."""
 
 

@@ -63,7 +63,7 @@ TIMER_TIE_SECONDS: Final = 1e-9
 """Timers set for the same time are spread over this much, so that a draw decides their order."""
 
 
-class SimulationFailure(Exception):  # noqa: N818 (a verdict on the run)
+class SimulationFailure(Exception):
     """The run failed; the message says why."""
 
 

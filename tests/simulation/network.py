@@ -46,7 +46,7 @@ FRAME_BYTES_MAX: Final = 64 * 1024 * 1024
 EPHEMERAL_PORTS_FROM: Final = 40_000
 
 
-class ConnectionLost(ConnectionError):  # noqa: N818 (what happened, in the words of the protocol)
+class ConnectionLost(ConnectionError):
     """The connection is gone; what was sent last may have arrived."""
 
 
@@ -80,6 +80,7 @@ class Stream:
         self._outstanding = 0
         self._paused = False
         self._finished = False
+        self._end_unsent = False
         self._dead = False
 
     def write(self, data: Buffer) -> None:
@@ -97,6 +98,7 @@ class Stream:
         """End the stream behind everything that was written."""
         if not self._finished and not self._dead:
             self._finished = True
+            self._end_unsent = True
             self._pump()
 
     def drop_unsent(self) -> None:
@@ -124,8 +126,8 @@ class Stream:
     def _pump(self) -> None:
         while self._buffer and self._outstanding < WINDOW_BYTES and not self._dead:
             self._send(self._take_segment())
-        if self._finished and not self._buffer:
-            self._finished = False
+        if self._end_unsent and not self._buffer and not self._dead:
+            self._end_unsent = False
             self._send(b"")
 
     def _take_segment(self) -> bytes:
@@ -290,9 +292,10 @@ class SimTransport(asyncio.Transport):
 
 
 class ClientEnd:
-    """The client's end of a connection."""
+    """The client's end of a connection. `server_run` names the process at the other end."""
 
-    def __init__(self, connection: "Connection", loop: SimulatedLoop) -> None:
+    def __init__(self, connection: "Connection", loop: SimulatedLoop, server_run: str) -> None:
+        self.server_run = server_run
         self._connection = connection
         self._loop = loop
         self._received = bytearray()
@@ -378,7 +381,8 @@ class Connection:
         self._over = False
         self.server_address = server
         self.transport = SimTransport(self, {"peername": client, "sockname": server})
-        self.client = ClientEnd(self, loop)
+        process = process_of(context)
+        self.client = ClientEnd(self, loop, str(server) if process is None else process.name)
         self.to_server = Stream(loop, dice, self._deliver_to_server, self._eof_at_server, self.client.wake)
         self.to_client = Stream(loop, dice, self.client.deliver, self._eof_at_client, self._sent_to_client)
         self.to_server.on_fault = self.to_client.on_fault = self._fail
@@ -448,10 +452,7 @@ class Connection:
             self._at_server(self.transport.buffer_shrank)
 
     def _at_server(self, function: Callable[..., Any], *args: Any) -> Any:
-        process = process_of(self._context)
-        if process is None or process.alive:
-            return self._context.copy().run(function, *args)
-        return None
+        return self._context.copy().run(function, *args) if _is_alive(self._context) else None
 
 
 class Network:
@@ -485,11 +486,10 @@ class Network:
     async def connect(self, address: Address, client_host: str = "10.0.0.1") -> ClientEnd:
         """Return the client's end of a new connection. Raises `ConnectionRefusedError`."""
         await self._travel()
-        listener = self._listeners.get(address)
-        if listener is None or self.dice.roll("net.refuse"):
+        factory, context = self._listeners.get(address, (asyncio.BaseProtocol, None))
+        if context is None or not _is_alive(context) or self.dice.roll("net.refuse"):
             await self._travel()
-            raise ConnectionRefusedError(address)
-        factory, context = listener
+            raise ConnectionRefusedError(f"{address} does not answer")
         self._next_port += 1
         connection = Connection(self, context, address, (client_host, self._next_port))
         self._connections.append(connection)
@@ -501,6 +501,11 @@ class Network:
         arrived = self.loop.create_future()
         self.loop.arrive(self.dice.delay_s(LATENCY_SECONDS), _resolve, arrived)
         await arrived
+
+
+def _is_alive(context: Context) -> bool:
+    process = process_of(context)
+    return process is None or process.alive
 
 
 def _resolve(future: "asyncio.Future[None]") -> None:

@@ -70,9 +70,10 @@ async def _asked_topics(services: Services, context: RequestContext, request: Me
 
 def _find(services: Services, asked: MetadataRequest.MetadataRequestTopic) -> Topic | None:
     state = services.replica.state
-    if asked.name is not None:
-        return state.topic_named(asked.name)
-    return state.topics.get(asked.topic_id.bytes) if asked.topic_id is not None else None
+    # Java's admin client sends an empty name, not null, beside an id (the zero id is None here).
+    if asked.topic_id is not None:
+        return state.topics.get(asked.topic_id.bytes)
+    return state.topic_named(asked.name or "")
 
 
 async def _asked_topic(
@@ -81,7 +82,7 @@ async def _asked_topic(
     topic = _find(services, asked)
     if topic is not None:
         return _describe(services, version, topic, request)
-    if asked.name is None:
+    if asked.topic_id is not None or asked.name is None:
         return _missing(version, ErrorCode.UNKNOWN_TOPIC_ID, None, asked.topic_id)
     if name_fault(asked.name) is not None:
         return _missing(version, ErrorCode.INVALID_TOPIC_EXCEPTION, asked.name, None)

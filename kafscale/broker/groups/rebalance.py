@@ -10,7 +10,7 @@ Everything but the recording is synchronous: between two awaits of this package 
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Final
 
 from kafscale.broker.groups.calls import JoinCall, SyncResult
@@ -102,7 +102,18 @@ class Rebalancer:
             self._drop(group)
 
     def _start_session(self, group: ClassicGroup, member_id: str, timeout_ms: int) -> None:
-        group.timers.start(("session", member_id), timeout_ms, lambda: self._session_expired(group, member_id))
+        self._start_timer(group, ("session", member_id), timeout_ms, lambda: self._session_expired(group, member_id))
+
+    def _start_timer(self, group: ClassicGroup, name: Hashable, delay_ms: int, action: Callable[[], None]) -> None:
+        """Run `action` later, unless the state has gone on without this memory by then: it must not act on it."""
+
+        def over() -> None:
+            if self._journal.is_stale(group):
+                self._drop(group)
+            else:
+                action()
+
+        group.timers.start(name, delay_ms, over)
 
     def _session_expired(self, group: ClassicGroup, member_id: str) -> None:
         member = group.members.get(member_id)
@@ -143,7 +154,7 @@ class Rebalancer:
         elif group.all_joined:
             self.complete_join(group)
         else:
-            group.timers.start("join", group.rebalance_timeout_ms, lambda: self.complete_join(group))
+            self._start_timer(group, "join", group.rebalance_timeout_ms, lambda: self.complete_join(group))
 
     def withdraw_assignments(self, group: ClassicGroup, error: ErrorCode) -> None:
         """Take back what the generation in the making would have handed out, and answer who waits for it."""
@@ -170,7 +181,7 @@ class Rebalancer:
             self._start_generation(group)
         else:
             # Only static members are left and none is here. Their sessions decide, or the next one to come.
-            group.timers.start("join", group.rebalance_timeout_ms, lambda: self.complete_join(group))
+            self._start_timer(group, "join", group.rebalance_timeout_ms, lambda: self.complete_join(group))
 
     def _wait_for_first_members(self, group: ClassicGroup, delay_ms: int, remaining_ms: int) -> None:
         """Wait `delay_ms`, and again while members keep coming, until the rebalance timeout is used up."""
@@ -183,7 +194,7 @@ class Rebalancer:
             else:
                 self.complete_join(group)
 
-        group.timers.start("join", delay_ms, over)
+        self._start_timer(group, "join", delay_ms, over)
 
     def _start_generation(self, group: ClassicGroup) -> None:
         group.start_generation()
@@ -194,7 +205,7 @@ class Rebalancer:
             member.is_new = False
             group.unsynced[member.member_id] = None
             self.renew_session(group, member)
-        group.timers.start("sync", group.rebalance_timeout_ms, lambda: self._sync_expired(group))
+        self._start_timer(group, "sync", group.rebalance_timeout_ms, lambda: self._sync_expired(group))
 
     # The sync phase
 
@@ -233,4 +244,4 @@ class Rebalancer:
         if written is Written.APPLIED:
             self.drop_if_unused(group)
         else:
-            group.timers.start("empty", EMPTY_RETRY_MS, lambda: self._record_empty(group))
+            self._start_timer(group, "empty", EMPTY_RETRY_MS, lambda: self._record_empty(group))

@@ -109,6 +109,7 @@ class LocalObjectStore:
     # Writing
 
     async def put(self, key: str, parts: Sequence[Buffer]) -> None:
+        # A cancelled put goes on in its thread and still reads `parts`, which nobody changes while views of it live.
         await self._run(self._writers, self._put, key, self._path(key), parts)
 
     def _put(self, key: str, path: Path, parts: Sequence[Buffer]) -> None:

@@ -143,4 +143,8 @@ async function group_goes_on_after_restart(run) {
   await assert.rejects(reset, /must have no running instances, current state: Stable/)
 }
 
-module.exports = { group_grows_and_shrinks, list_describe_delete_group, group_goes_on_after_restart }
+module.exports = {
+  group_grows_and_shrinks,
+  list_describe_delete_group,
+  group_goes_on_after_restart,
+}

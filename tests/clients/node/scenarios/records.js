@@ -79,4 +79,11 @@ async function message_too_large(run) {
   assert.deepEqual(values, ['before', 'after'])
 }
 
-module.exports = { headers, null_and_empty, timestamps_kept, log_append_time, large_records, message_too_large }
+module.exports = {
+  headers,
+  null_and_empty,
+  timestamps_kept,
+  log_append_time,
+  large_records,
+  message_too_large,
+}
