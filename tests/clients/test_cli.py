@@ -100,6 +100,12 @@ class TestTopics:
         done = attempt("topic", "create", other, topic)
         assert (done.returncode, done.stdout) == (1, f"created {other}\n")
 
+    def test_more_partitions(self, run: Run, refused: Run, topic: str) -> None:
+        assert run("topic", "alter", topic, "-p", "3") == f"altered {topic}\n"
+        (described,) = read_json(run, "topic", "describe", topic)
+        assert described["partition_count"] == 3
+        assert "INVALID_PARTITIONS" in refused("topic", "alter", topic, "-p", "2")
+
     def test_nothing_to_alter(self, refused: Run, topic: str) -> None:
         assert "nothing to alter" in refused("topic", "alter", topic)
 
@@ -148,7 +154,7 @@ class TestRecords:
 
 
 class TestGroups:
-    def test_life_of_a_group(self, run: Run, refused: Run, topic: str, unique_name: UniqueName, tmp_path: Path) -> None:
+    def test_life_of_a_group(self, run: Run, topic: str, unique_name: UniqueName, tmp_path: Path) -> None:
         group = unique_name("group")
         run("produce", topic, stdin="".join(f"{n}\n" for n in range(5)))
         assert run("consume", topic, "-g", group, "-n", "3") == "0\n1\n2\n"
@@ -170,10 +176,17 @@ class TestGroups:
         assert read_json(run, *seek, str(file)) == [moved | {"before": 4, "after": 1}]
         assert read_json(run, *seek, "@0", "-t", topic) == [moved | {"before": 1, "after": 0}]
 
+    def test_absent(self, refused: Run, unique_name: UniqueName) -> None:
+        group = unique_name("absent")
+        refused("group", "describe", group)
+        assert "name a topic" in refused("group", "seek", group, "--to", "start")
+
+    def test_deleted(self, run: Run, refused: Run, topic: str, unique_name: UniqueName) -> None:
+        group = unique_name("deleted")
+        run("group", "seek", group, "--to", "end", "-t", topic)
         assert run("group", "delete", group) == f"deleted {group}\n"
         assert "GROUP_ID_NOT_FOUND" in refused("group", "delete", group)
         refused("group", "describe", group)
-        assert "name a topic" in refused(*seek, "start")
 
 
 def empty_group(run: Run, group: str) -> Any:

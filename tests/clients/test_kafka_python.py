@@ -98,6 +98,8 @@ def _acknowledged(record: Record, answer: Any) -> Stored:
 def consumer(bootstrap: str, *topics: str, **settings: Any) -> Iterator[Any]:
     defaults = {"auto_offset_reset": "earliest", "fetch_max_wait_ms": 100}
     with kafka.KafkaConsumer(*topics, bootstrap_servers=bootstrap, **(defaults | settings)) as opened:
+        for topic in topics:
+            learn_partitions(opened, topic)
         yield opened
 
 
@@ -111,6 +113,15 @@ def reader_of(bootstrap: str, topic: str, partitions: int = PARTITIONS, **settin
 
 def partitions_of(topic: str, partitions: int) -> list[Any]:
     return [kafka.TopicPartition(topic, partition) for partition in range(partitions)]
+
+
+def learn_partitions(subscriber: Any, topic: str) -> None:
+    """Fetch the topic's metadata before joining a group.
+
+    A leader that joins faster than it learns of the topic's partitions assigns none of them, and notices only when its
+    metadata grows old.
+    """
+    assert subscriber.partitions_for_topic(topic)
 
 
 def poll(reader: Any) -> list[Stored]:
@@ -142,6 +153,7 @@ class TestProduceAndConsume:
         assert_spread(sent)
         settings = {"group_id": unique("group"), "auto_offset_reset": "earliest"}
         with kafka.KafkaConsumer(topic, bootstrap_servers=bootstrap, **settings) as reader:
+            learn_partitions(reader, topic)
             assert_log(sent, take(reader, 3000))
 
     @pytest.mark.parametrize("acks", [0, 1, "all"])
@@ -303,6 +315,7 @@ class _Member:
             heartbeat_interval_ms=200,
         )
         self._consumer.subscribe([topic], listener=_listener(ledger, name))
+        learn_partitions(self._consumer, topic)
 
     def step(self) -> None:
         self._ledger.read(poll(self._consumer))

@@ -42,6 +42,9 @@ VERSIONS: Final[dict[ApiKey, tuple[int, int]]] = {
     ApiKey.LEAVE_GROUP: (0, 5),
     ApiKey.SYNC_GROUP: (0, 5),
     ApiKey.INIT_PRODUCER_ID: (0, 4),
+    ApiKey.CREATE_TOPICS: (2, 7),
+    ApiKey.DELETE_TOPICS: (1, 5),
+    ApiKey.CREATE_PARTITIONS: (0, 3),
 }
 """Oldest and newest version a simulated client speaks. Later ones of Produce and Fetch name topics by id."""
 

@@ -119,10 +119,15 @@ class SimConsumer:
                 self._history.unknown(operation, str(lost))
             return []
         values: list[str] = []
+        is_filled = any(fetched.records for topic in reply.responses for fetched in topic.partitions)
         for topic in reply.responses:
             for fetched in topic.partitions:
                 at = TopicPartition(topic.topic, fetched.partition_index)
-                values += await self._take(operations.pop(at), fetched, rpc.server_run)
+                if is_filled and not fetched.records and not fetched.error_code:
+                    # Perhaps another partition's records have used the limit up (KIP-74): that says nothing.
+                    self._history.fail(operations.pop(at), "no room in the reply")
+                else:
+                    values += await self._take(operations.pop(at), fetched, rpc.server_run)
         if operations:
             raise SimulationFailure(f"partitions missing in a fetch reply: {list(operations)}")
         return values

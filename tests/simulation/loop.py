@@ -53,7 +53,7 @@ STALL_CHANCE: Final = 0.0005
 STALL_SECONDS_MAX: Final = 0.3
 """A long pause of the whole machine now and then."""
 
-DEFER_CHANCE: Final = 0.2
+DEFER_CHANCE: Final = 0.3
 """How often an arrival is noticed one turn later."""
 
 BUSY_TURNS_MAX: Final = 100_000
@@ -197,13 +197,23 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             if process_of(handle._context) is process:  # type: ignore[attr-defined]
                 handle.cancel()
         # Kept alive to the end: a task that is collected closes its coroutine, and that runs its finally blocks.
-        self._buried += [task for task in asyncio.all_tasks(self) if _process(task) is process]
+        self._buried += [task for task in self.running_tasks() if task.process is process]
 
     def kill_all(self) -> None:
         """Kill every process that still lives."""
         for process in self._processes:
             if process.alive:
                 self.kill(process)
+
+    def running_tasks(self) -> list[SimulatedTask[Any]]:
+        """Return the tasks that have not ended, oldest first."""
+        tasks = [task for task in asyncio.all_tasks(self) if isinstance(task, SimulatedTask)]
+        # A set of all loops' tasks is behind this: tasks of earlier runs have the same hashes.
+        return sorted(tasks, key=lambda task: task.number)
+
+    def is_buried(self, task: asyncio.Task[Any]) -> bool:
+        """Tell whether a task belongs to a killed process."""
+        return task in self._buried
 
     # What asyncio asks of a loop.
 
@@ -330,9 +340,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             handle.cancel()
 
     def _describe_tasks(self) -> str:
-        tasks = [task for task in asyncio.all_tasks(self) if isinstance(task, SimulatedTask)]
-        tasks = [task for task in tasks if task.process is None or task.process.alive]
-        return "\n".join(_describe(task) for task in sorted(tasks, key=lambda task: task.number))
+        living = [task for task in self.running_tasks() if task.process is None or task.process.alive]
+        return "\n".join(_describe(task) for task in living)
 
 
 def _label(callback: Callable[..., object]) -> bytes:

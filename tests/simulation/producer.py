@@ -80,6 +80,7 @@ class SimProducer:
 
     Args:
         padding: bytes added to each record's value.
+        delivery_s: how long it tries to deliver a batch.
         acks: -1, 1 or 0; nobody ever knows what became of a write with acks=0.
     """
 
@@ -92,6 +93,7 @@ class SimProducer:
         idempotent: bool = True,
         acks: int = -1,
         padding: int = 0,
+        delivery_s: float = DELIVERY_SECONDS,
     ) -> None:
         if idempotent and acks != -1:
             raise ValueError("an idempotent producer needs acks=-1")
@@ -101,6 +103,7 @@ class SimProducer:
         self._idempotent = idempotent
         self._acks = acks
         self._padding = padding
+        self._delivery_s = delivery_s
         self._sent = count()
         self._queue: list[Batch] = []
         self._producer_id = -1
@@ -122,7 +125,7 @@ class SimProducer:
 
     def _new_batch(self, size: int) -> Batch:
         operations = [self._new_record() for _ in range(size)]
-        batch = Batch(operations, self._next_sequence, self._client.loop.time() + DELIVERY_SECONDS)
+        batch = Batch(operations, self._next_sequence, self._client.loop.time() + self._delivery_s)
         self._next_sequence = (self._next_sequence + size) % SEQUENCES
         return batch
 

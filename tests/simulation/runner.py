@@ -13,7 +13,7 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -42,8 +42,9 @@ def run_once(scenario: Scenario, seed: int) -> Run:
     """Run a scenario. Raises what it raises, or `SimulationFailure`; the message begins with the seed."""
     loop = SimulatedLoop(seed)
     # A collection at any moment could run __del__ and weakref callbacks there; reference counts alone are repeatable.
-    gc.collect()
     gc.disable()
+    # What is there already need not be looked at when the run's own garbage is collected.
+    gc.freeze()
     try:
         with guarded():
             _run(loop, scenario)
@@ -53,6 +54,7 @@ def run_once(scenario: Scenario, seed: int) -> Run:
         raise
     finally:
         loop.close()
+        gc.unfreeze()
         gc.enable()
 
 
@@ -67,7 +69,7 @@ def run_twice(scenario: Scenario, seed: int) -> Run:
 def _run(loop: SimulatedLoop, scenario: Scenario) -> None:
     loop.run_until_complete(scenario(loop))
     loop.kill_all()
-    leftover = [task for task in asyncio.all_tasks(loop) if task not in loop._buried]
+    leftover = [task for task in loop.running_tasks() if not loop.is_buried(task)]
     for task in leftover:
         task.cancel()
     loop.run_until_complete(_settled(leftover))
@@ -78,7 +80,7 @@ def _run(loop: SimulatedLoop, scenario: Scenario) -> None:
         raise UncaughtError("\n".join(loop.failures))
 
 
-async def _settled(tasks: list[asyncio.Task[Any]]) -> None:
+async def _settled(tasks: Sequence[asyncio.Task[Any]]) -> None:
     if tasks:
         await asyncio.wait(tasks)
 

@@ -14,7 +14,7 @@ from typing import Any, ParamSpec
 P = ParamSpec("P")
 
 
-class NothingLeft(Exception):  # noqa: N818 (a verdict on the test)
+class NothingLeft(Exception):
     """No callback is ready and no timer is set: what the test waits for will not come."""
 
 
@@ -32,7 +32,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._now += seconds
 
 
-class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[valid-type,misc]
+class _JumpingSelector(selectors.DefaultSelector):
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__()
         self._loop = loop

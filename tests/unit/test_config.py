@@ -53,7 +53,8 @@ class TestPrecedence:
     def test_toml(self, tmp_path: Path) -> None:
         file = tmp_path / "broker.toml"
         file.write_text(
-            '"node.id" = 7\nmessage.max.bytes = 5\n[log]\ncleanup.policy = ["delete", "compact"]\npreallocate = true\nretention.ms = -1\n'
+            '"node.id" = 7\nmessage.max.bytes = 5\n'
+            '[log]\ncleanup.policy = ["delete", "compact"]\npreallocate = true\nretention.ms = -1\n'
         )
         settings = load_settings(file).settings
         assert (settings.node_id, settings.message_max_bytes) == (7, 5)
@@ -149,7 +150,7 @@ class TestDerived:
     def test_urls_follow_the_data_directory(self) -> None:
         settings = load_settings(overrides={"data.dir": "/srv/a b"}).settings
         assert settings.storage_url == "file:///srv/a%20b/objects"
-        assert settings.metadata_url == "sqlite:///srv/a%20b/metadata.sqlite"
+        assert settings.metadata_url == "sqlite:///srv/a%20b/metadata.db"
         assert local_path(settings.storage_url) == Path("/srv/a b/objects")
         assert load_settings(overrides={"storage.url": "memory://"}).settings.storage_url == "memory://"
 

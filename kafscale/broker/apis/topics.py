@@ -31,6 +31,7 @@ GrownTopic = CreatePartitionsResponse.CreatePartitionsTopicResult
 
 _SHOWN_REPLICATION_FACTOR = 1
 _DELETE_BY_ID_FROM = 6
+_DETAILS_FROM = 5
 _DELETE_DISABLED_FROM = 3
 
 _UNKNOWN_TOPIC = TopicError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic-partition.")
@@ -140,6 +141,8 @@ def _created(
         return result
     if topic_id:
         result.topic_id = uuid.UUID(bytes=topic_id)
+    if version < _DETAILS_FROM:
+        return result
     result.num_partitions = new.partition_count
     result.replication_factor = _SHOWN_REPLICATION_FACTOR
     configs = {key: value for key, value in new.configs.items() if value is not None}

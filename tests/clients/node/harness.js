@@ -45,7 +45,11 @@ class Run {
   /** A consumer of a group of its own unless one is named, with short waits instead of kafkajs's 5 s and 3 s. */
   consumer(options = {}) {
     const common = { groupId: this.unique('group'), maxWaitTimeInMs: 300, heartbeatInterval: 300 }
-    return this.connected(this.kafka.consumer({ ...common, ...options }))
+    const consumer = this.kafka.consumer({ ...common, ...options })
+    for (const event of [consumer.events.GROUP_JOIN, consumer.events.REBALANCING, consumer.events.CRASH]) {
+      consumer.on(event, ({ payload }) => this.log.push(`${new Date().toISOString()} ${event}: ${JSON.stringify(payload)}`))
+    }
+    return this.connected(consumer)
   }
 
   async topic(numPartitions, configEntries = []) {

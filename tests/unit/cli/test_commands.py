@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import typer
 
 from kafscale.cli import main as cli
 from kafscale.cli.banner import banner
@@ -78,6 +79,19 @@ class TestFailures:
     def test_unknown_client_setting(self, run: Run) -> None:
         code, _, error = run("topic", "list", "-X", "clent.id=x")
         assert (code, error) == (1, "kafscale: unknown client setting clent.id: did you mean client.id?\n")
+
+
+def commands(command: Any, path: str = "kafscale") -> Iterator[tuple[str, Any]]:
+    yield path, command
+    for name, child in getattr(command, "commands", {}).items():
+        yield from commands(child, f"{path} {name}")
+
+
+def test_everything_a_person_can_type_is_explained() -> None:
+    for path, command in commands(typer.main.get_command(cli.app)):
+        assert command.help, path
+        for parameter in command.params:
+            assert getattr(parameter, "help", None), f"{path}: {parameter.name}"
 
 
 class TestConfig:

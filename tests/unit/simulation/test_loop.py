@@ -105,7 +105,7 @@ def _orders(schedule: Any) -> set[str]:
         await asyncio.sleep(2)
         orders.add("".join(order))
 
-    for seed in range(60):
+    for seed in range(150):
         run_once(scenario, seed)
     return orders
 
@@ -118,13 +118,20 @@ def test_timers_for_the_same_time_come_in_any_order() -> None:
     assert _orders(schedule) == {"ab", "ba"}
 
 
-def test_arrivals_come_in_any_order_and_before_or_after_a_timer() -> None:
+def test_arrivals_come_in_any_order() -> None:
     def schedule(loop: SimulatedLoop, order: list[str]) -> None:
         loop.arrive(1.0 - loop.time(), order.append, "a")
         loop.arrive(1.0 - loop.time(), order.append, "b")
+
+    assert _orders(schedule) == {"ab", "ba"}
+
+
+def test_an_arrival_comes_before_or_after_a_timer() -> None:
+    def schedule(loop: SimulatedLoop, order: list[str]) -> None:
+        loop.arrive(1.0 - loop.time(), order.append, "a")
         loop.call_at(1.0, order.append, "t")
 
-    assert _orders(schedule) >= {"abt", "bat", "tab", "tba", "atb", "bta"}
+    assert _orders(schedule) == {"at", "ta"}
 
 
 def test_a_deadlock_names_who_waits() -> None:
@@ -137,7 +144,7 @@ def test_a_deadlock_names_who_waits() -> None:
 
 def test_a_busy_loop_runs_away() -> None:
     async def scenario(_: SimulatedLoop) -> None:
-        while True:
+        while True:  # noqa: ASYNC110 (the mistake to be noticed)
             await asyncio.sleep(0)
 
     with pytest.raises(Runaway, match="not idle"):
@@ -146,7 +153,7 @@ def test_a_busy_loop_runs_away() -> None:
 
 def test_waiting_for_ever_runs_away() -> None:
     async def scenario(_: SimulatedLoop) -> None:
-        while True:
+        while True:  # noqa: ASYNC110 (the mistake to be noticed)
             await asyncio.sleep(1000)
 
     with pytest.raises(Runaway, match="virtual time"):
@@ -215,9 +222,10 @@ def test_a_killed_process_does_nothing_more() -> None:
 
         process = loop.process("victim")
         task = process.run(loop.create_task, program())
-        process.run(loop.create_task, fails())
+        failed = process.run(loop.create_task, fails())
         await asyncio.sleep(1)
         loop.kill(process)
+        del failed
         await asyncio.sleep(10)
         assert done == []
         assert not task.done()

@@ -15,7 +15,7 @@ class Member {
     member.owned = []
     member.id = null
     member.records = []
-    const { GROUP_JOIN, REBALANCING, CRASH } = member.consumer.events
+    const { GROUP_JOIN, REBALANCING } = member.consumer.events
     member.consumer.on(GROUP_JOIN, ({ payload }) => {
       member.owned = [...(payload.memberAssignment[topic] ?? [])].sort()
       member.id = payload.memberId
@@ -23,7 +23,6 @@ class Member {
     member.consumer.on(REBALANCING, () => {
       member.owned = []
     })
-    member.consumer.on(CRASH, ({ payload }) => run.log.push(`crash: ${payload.error}`))
     await member.consumer.subscribe({ topic, fromBeginning: true })
     member.consumer.run({
       eachMessage: async ({ partition, message }) => {

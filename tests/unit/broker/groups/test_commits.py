@@ -1,6 +1,7 @@
 """Offset commits: memory's judgement, the log's, and what counts as a sign of life."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ async def test_a_member_commits_in_its_generation() -> None:
     ],
 )
 @on_virtual_time
-async def test_a_commit_that_does_not_fit_a_group_with_members(changes: dict[str, object], error: ErrorCode) -> None:
+async def test_a_commit_that_does_not_fit_a_group_with_members(changes: dict[str, Any], error: ErrorCode) -> None:
     world = World()
     (member,) = await world.stable()
     assert (await world.commit(member, **changes)).error is error

@@ -1,6 +1,7 @@
 """JoinGroup of dynamic members: who gets in, when a rebalance begins, and when its join phase ends."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -112,7 +113,7 @@ async def test_ids_given_out_are_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 @on_virtual_time
-async def test_a_join_that_is_refused(changes: dict[str, object], error: ErrorCode) -> None:
+async def test_a_join_that_is_refused(changes: dict[str, Any], error: ErrorCode) -> None:
     world = World()
     refused = await world.join(**changes)
     assert refused.error is error

@@ -1,6 +1,7 @@
 """Heartbeats, sessions, leaving, becoming Empty, and going on after a restart."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ from tests.unit.broker.groups.world import GROUP, World, after, steps
     ],
 )
 @on_virtual_time
-async def test_what_a_heartbeat_is_told(changes: dict[str, object], error: ErrorCode) -> None:
+async def test_what_a_heartbeat_is_told(changes: dict[str, Any], error: ErrorCode) -> None:
     world = World()
     (member,) = await world.stable()
     assert await world.heartbeat(member, **changes) is error

@@ -1,6 +1,7 @@
 """Static members (KIP-345): coming back under a new id, fencing the old one, and staying while they are away."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.unit.broker.groups.world import World, after, steps
 INSTANCES = ["i0", "i1"]
 
 
-async def two_members(world: World, **changes: object) -> list[JoinResult]:
+async def two_members(world: World, **changes: Any) -> list[JoinResult]:
     """Return leader and follower of a Stable group of two static members; the leader is instance i0."""
     return await world.stable(2, instance_ids=INSTANCES, **changes)
 

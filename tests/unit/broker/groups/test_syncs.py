@@ -1,6 +1,7 @@
 """SyncGroup: waiting for the leader, the entry behind an assignment, and what happens when it cannot be written."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -77,7 +78,7 @@ async def test_a_stable_group_answers_with_the_current_assignment() -> None:
     ],
 )
 @on_virtual_time
-async def test_what_a_sync_must_agree_with(changes: dict[str, object], error: ErrorCode) -> None:
+async def test_what_a_sync_must_agree_with(changes: dict[str, Any], error: ErrorCode) -> None:
     world = World()
     (member,) = await world.stable()
     assert (await world.sync(member, **changes)).error is error
