@@ -16,6 +16,7 @@ from kafscale.errors import FatalLogFailure, OutcomeUnknown, StorageUnavailable
 from kafscale.metadata.entries import SCHEMA_LEVEL, Command, Entry, encode_entry, encoded_size
 from kafscale.metadata.log import ENTRY_BYTES_MAX, AppendUid, MetadataLog
 from kafscale.metadata.replica import Replica
+from kafscale.metadata.state.cluster import ClusterState
 from kafscale.metadata.state.outcomes import Outcome
 
 _log = logging.getLogger(__name__)
@@ -64,6 +65,11 @@ class Appender:
         self._waiting: deque[_Waiting] = deque()
         self._pump: asyncio.Task[None] | None = None
         self._closed = False
+
+    @property
+    def state(self) -> ClusterState:
+        """The cluster state as far as this broker has applied the log."""
+        return self._replica.state
 
     def append(self, command: Command, done: Done) -> None:
         """Append `command`; `done` gets its outcome in the step in which it is applied, or an error.

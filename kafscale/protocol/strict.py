@@ -9,11 +9,11 @@ A reader returns a message only if all of this holds, and raises MalformedReques
 - every length and count is at least 0 (-1, or 0 where lengths are compact, for a null the version allows) and fits into
   the bytes left, a count times the smallest size of an element, and all counts together stay below ELEMENTS_MAX;
 - strings are UTF-8 of at most 32,767 bytes, booleans 0 or 1, varints within 31 bits;
-- tags ascend (KIP-482), each fills its size exactly, and nothing follows the message.
+- tags ascend (KIP-482), each fills its size exactly, and nothing follows the message (but see TRAILING_BYTES_MAX).
 
 Where Kafka's generated readers are looser: they take any negative length for null, any byte but 0 for true, malformed
-UTF-8, tags out of order, and ignore what follows. No client is known to send any of it. Where they are looser and a
-client might be too, so are these: padded varints, unknown tags, a tag that carries its default.
+UTF-8, tags out of order, and ignore what follows. Where they are looser and a client is known to be too, or might be,
+so are these: padded varints, unknown tags, a tag that carries its default, and librdkafka's Metadata request.
 
 Generated code looks like this, for a structure of an int32 and a compact string:
 
@@ -39,7 +39,7 @@ generated line that failed, so that a good message pays nothing for a good error
 """
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby
 from types import TracebackType
@@ -77,6 +77,10 @@ BodyReader = Callable[[bytes], Any]
 
 class _RefusedError(Exception):
     """Raised by generated code; the reader adds where it happened."""
+
+
+TRAILING_BYTES_MAX: Final[Mapping[tuple[str, int], int]] = {("MetadataRequest", version): 3 for version in (11, 12, 13)}
+"""Bytes allowed behind a message: librdkafka 2.15 ends a Metadata request for all topics with three zeros too many."""
 
 
 class StrictReader:
@@ -181,7 +185,8 @@ def _emit_message(out: _Emitter, schema: StructSchema, version: int) -> None:
         _emit_struct(out, "message", schema, version)
         # Left unset by kafka-python's own decoder: its encoder then refuses what it decoded.
         out.emit("message._header = None")
-        with out.at("behind the message"), out.block("if pos != size:"):
+        trailing = TRAILING_BYTES_MAX.get((schema.name, version), 0)
+        with out.at("behind the message"), out.block(f"if size - pos > {trailing}:"):
             out.emit('raise Refused(f"{size - pos} bytes too many")')
         out.emit("return message")
 

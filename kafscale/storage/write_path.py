@@ -7,7 +7,8 @@ which offsets exist. Acknowledgements leave after it.
 
 Rule 5 of the design keeps I3: when a flush fails, every later batch of the same partition and sender (producer id, or
 connection where there is none) that is not in the log yet fails with it, retriably, so that nothing overtakes a batch
-that its producer will send again.
+that its producer will send again. That includes batches which arrive later, sent before their producer knew: the log
+takes any sequence of a producer it does not know, so those are refused until the failed batch comes again (`_owed`).
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from kafscale.errors import Bug, DataCorrupt, KafScaleError, StorageUnavailable
 from kafscale.metadata.appender import Appender
 from kafscale.metadata.entries import BATCH_FACTS, AppendBatches, PartitionBatches, TopicId
 from kafscale.metadata.state.outcomes import AppendOutcome, BatchVerdict, Outcome, PartitionVerdicts, Verdict
+from kafscale.metadata.state.producers import SEQUENCE_MAX
 from kafscale.protocol.batches import BatchHeader
 from kafscale.storage.cache import RunCache, RunKey, place_run
 from kafscale.storage.format.paths import flush_key
@@ -38,6 +40,9 @@ COMMAND_FACTS_BYTES_MAX = 512 * 1024
 
 SWEEP_SECONDS = 1.0
 """How often batches past their request's timeout are looked for; timeouts are tens of seconds."""
+
+OWED_MAX = 10_000
+"""Failed batches remembered until their producers send them again; each takes about 300 bytes."""
 
 
 class AppendFailure(Enum):
@@ -67,6 +72,14 @@ class BatchResult(NamedTuple):
 
 Results = Callable[[list[BatchResult]], None]
 PartitionKey = tuple[TopicId, int]
+
+
+class _Owed(NamedTuple):
+    """The first failed batch of an idempotent producer: nothing behind it may go into the log before it."""
+
+    epoch: int
+    base_sequence: int
+
 
 _STORAGE_FAILED = BatchResult(AppendFailure.STORAGE, -1, -1)
 _TIMED_OUT = BatchResult(AppendFailure.TIMED_OUT, -1, -1)
@@ -226,6 +239,7 @@ class WritePath:
         self._uncommitted: deque[_Flush] = deque()
         """Flushes being stored, and stored ones behind them, in flush order."""
         self._undecided: dict[int, None] = {}
+        self._owed: dict[tuple[PartitionKey, int], _Owed] = {}
         self._number = 0
         self._puts = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -236,8 +250,15 @@ class WritePath:
         """Take the batches of one request; `done` gets one result per batch, in order, when all are decided."""
         loop = asyncio.get_running_loop()
         request = _Request(len(batches), loop.time() + timeout_seconds, done)
+        refused: list[_Part] = []
         for slot, batch in enumerate(batches):
-            self._open.add(batch, _Part(batch, connection_id, request, slot))
+            part = _Part(batch, connection_id, request, slot)
+            if self._owed and self._overtakes(batch):
+                refused.append(part)
+            else:
+                self._open.add(batch, part)
+        for part in refused:
+            part.settle(_STORAGE_FAILED)
         if self._open.size >= self._flush_bytes:
             self._closed.append(self._open)
             self._open = _Flush()
@@ -257,7 +278,7 @@ class WritePath:
             for key, part in flush.parts():
                 if not part.settled and part.request.deadline <= now:
                     expired.add((key, part.sender))
-                    part.settle(_TIMED_OUT)
+                    self._fail_part(key, part, _TIMED_OUT)
         if expired:
             self._fail_senders(expired)
 
@@ -384,21 +405,50 @@ class WritePath:
 
     def _fail_parts(self, parts: list[tuple[PartitionKey, _Part]]) -> None:
         senders = {(key, part.sender) for key, part in parts if not part.settled}
-        for _, part in parts:
-            part.settle(_STORAGE_FAILED)
+        for key, part in parts:
+            self._fail_part(key, part, _STORAGE_FAILED)
         self._fail_senders(senders)
 
     def _fail_senders(self, senders: set[tuple[PartitionKey, int]]) -> None:
         for flush in self._unsubmitted():
             for key, part in flush.parts():
                 if (key, part.sender) in senders:
-                    part.settle(_STORAGE_FAILED)
+                    self._fail_part(key, part, _STORAGE_FAILED)
+
+    def _fail_part(self, key: PartitionKey, part: _Part, result: BatchResult) -> None:
+        if part.sender >= 0 and not part.settled:
+            *_, epoch, base_sequence = BATCH_FACTS.unpack(part.facts)
+            known = self._owed.get((key, part.sender), _Owed(-1, 0))
+            if epoch > known.epoch or (epoch == known.epoch and _is_before(base_sequence, known.base_sequence)):
+                self._owed[key, part.sender] = _Owed(epoch, base_sequence)
+                if len(self._owed) > OWED_MAX:
+                    del self._owed[next(iter(self._owed))]
+        part.settle(result)
+
+    def _overtakes(self, batch: ProducedBatch) -> bool:
+        """Tell whether a batch of a producer the log does not know is behind one that failed and is still missing."""
+        header = batch.header
+        sender = ((batch.topic_id, batch.partition), header.producer_id)
+        owed = self._owed.get(sender)
+        if owed is None:
+            return False
+        partition = self._appender.state.partition(batch.topic_id, batch.partition)
+        is_known = partition is None or header.producer_id in partition.producers
+        if is_known or owed.epoch != header.producer_epoch or owed.base_sequence == header.base_sequence:
+            del self._owed[sender]
+            return False
+        return _is_before(owed.base_sequence, header.base_sequence)
 
     def _unsubmitted(self) -> list[_Flush]:
         return [*self._uncommitted, *self._closed, self._open]
 
     def _resolved_below(self) -> int:
         return next(iter(self._undecided), self._number + 1)
+
+
+def _is_before(sequence: int, other: int) -> bool:
+    """Compare two sequences of one producer; they wrap, but are never half of all apart."""
+    return 0 < ((other - sequence) & SEQUENCE_MAX) <= SEQUENCE_MAX // 2
 
 
 def _key(stretch: _Stretch) -> PartitionKey:

@@ -18,6 +18,7 @@ from tests.support.broker import BrokerProcess
 BOOTSTRAP_VARIABLE = "KAFSCALE_TEST_BOOTSTRAP"
 SERVER_VARIABLE = "KAFSCALE_TEST_SERVER"
 KAFSCALE_ONLY = "kafscale_only"
+APACHE_ONLY = "apache_only"
 
 ServerKind: TypeAlias = Literal["kafscale", "apache"]
 
@@ -25,13 +26,13 @@ ServerKind: TypeAlias = Literal["kafscale", "apache"]
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker of this folder."""
     config.addinivalue_line("markers", f"{KAFSCALE_ONLY}: behaviour on which KafScale differs from Apache Kafka")
+    config.addinivalue_line("markers", f"{APACHE_ONLY}(reason): needs a part of Kafka that KafScale does not have yet")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what only holds for KafScale when the server is Apache Kafka."""
-    if selected_server() != "apache":
-        return
-    left_out = [item for item in items if item.get_closest_marker(KAFSCALE_ONLY)]
+    """Deselect what only holds for the server that is not being tested."""
+    other = KAFSCALE_ONLY if selected_server() == "apache" else APACHE_ONLY
+    left_out = [item for item in items if item.get_closest_marker(other)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]

@@ -115,6 +115,7 @@ class Auditor:
             topic = state.topics[topic_id]
             for partition, wanted in zip(topic.partitions, expected, strict=True):
                 _check_runs(topic.name, state, partition, wanted)
+        _check_placed_once(reference)
         for key in {flush_key(batch.incarnation, batch.object_number): None for batch in _placed(reference)}:
             _check_segment(key, self._object(key))
         for batch in _placed(reference):
@@ -181,6 +182,15 @@ def _difference(position: int, entry: Entry, number: int, outcome: Outcome, expe
 
 def _placed(reference: Reference) -> Iterator[PlacedBatch]:
     return (batch for partitions in reference.topics.values() for one in partitions for batch in one.batches)
+
+
+def _check_placed_once(reference: Reference) -> None:
+    seen: set[tuple[int, int, int]] = set()
+    for batch in _placed(reference):
+        place = (batch.incarnation, batch.object_number, batch.position)
+        if place in seen:
+            raise SimulationFailure(f"I1: these bytes have two offsets: {batch}")
+        seen.add(place)
 
 
 def _check_runs(name: str, state: ClusterState, partition: Partition, expected: ReferencePartition) -> None:

@@ -145,10 +145,14 @@ class SimulatedLog:
         if self._feed is not None:
             raise Bug("a log object has one follower")
         self._feed = DelayedFeed(follower, after, self._disk, self._is_open)
-        past = self._disk.storage.read(after, self._disk.storage.end)
+        past = self.past(after)
         if past:
             self._feed.entries(past)
         self._disk.storage.feeds.append(self._feed)
+
+    def past(self, after: int) -> Sequence[LogEntry]:
+        """Return what a follower gets at once."""
+        return self._disk.storage.read(after, self._disk.storage.end)
 
     async def append(self, uid: AppendUid, payload: bytes) -> int:
         if len(payload) > ENTRY_BYTES_MAX:

@@ -32,8 +32,9 @@ import struct
 import sys
 import threading
 import traceback
+import weakref
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, Final, NoReturn, TypeVar, TypeVarTuple
 
@@ -214,6 +215,13 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def is_buried(self, task: asyncio.Task[Any]) -> bool:
         """Tell whether a task belongs to a killed process."""
         return task in self._buried
+
+    def bury_generators(self) -> None:
+        """Leave alone the asynchronous generators that wait for ever inside killed processes."""
+        generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = self._asyncgens  # type: ignore[attr-defined]
+        for generator in list(generators):
+            if generator.ag_running:
+                generators.discard(generator)
 
     # What asyncio asks of a loop.
 

@@ -73,6 +73,7 @@ def _run(loop: SimulatedLoop, scenario: Scenario) -> None:
     for task in leftover:
         task.cancel()
     loop.run_until_complete(_settled(leftover))
+    loop.bury_generators()
     loop.run_until_complete(loop.shutdown_asyncgens())
     leftover.clear()
     gc.collect()

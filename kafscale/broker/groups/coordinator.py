@@ -262,7 +262,7 @@ class GroupCoordinator:
         """Forget a group's memory; who is parked has to find the coordinator again."""
         if self._groups.get(group.group_id) is group:
             del self._groups[group.group_id]
-        group.phase = Phase.DEAD
+        group.transition(Phase.DEAD)
         group.timers.cancel_all()
         group.answer_all(ErrorCode.NOT_COORDINATOR)
 

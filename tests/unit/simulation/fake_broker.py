@@ -29,7 +29,7 @@ from tests.support.history import TopicPartition
 PARTITIONS: Final = [TopicPartition("t", number) for number in range(3)]
 THINKING_SECONDS: Final = 0.05
 REBALANCE_SECONDS: Final = 1.0
-MISTAKE_CHANCE: Final = 0.2
+MISTAKE_CHANCE: Final = 0.5
 
 
 class Group:

@@ -113,11 +113,11 @@ def test_a_wrong_broker_is_caught(fault: str, caught_by: str) -> None:
     complaints: list[Complaint] = []
 
     async def scenario(loop: SimulatedLoop) -> None:
-        world = World(loop, Dice(loop.random, {"net.reset": 0.02}), frozenset({fault}))
+        world = World(loop, Dice(loop.random, {"net.reset": 0.05}), frozenset({fault}))
         await world.run()
         complaints.extend(check(world.history))
 
-    for seed in range(10):
+    for seed in range(20):
         run_twice(scenario, seed)
         if caught_by in {complaint.check for complaint in complaints}:
             return

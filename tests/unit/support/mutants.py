@@ -35,7 +35,7 @@ T = TypeVar("T")
 CallType: TypeAlias = type[Produce | Poll | LookUpTime | CommitOffset | FetchCommitted | ReadAll]
 
 
-class NotApplicable(Exception):  # noqa: N818 (an outcome, not an error)
+class NotApplicable(Exception):
     """This history has no place for the mutation."""
 
 

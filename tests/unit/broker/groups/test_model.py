@@ -28,7 +28,7 @@ from tests.unit.broker.groups.cluster import Broker, Client, Log
 from tests.unit.broker.groups.world import Settings, steps
 
 SETTINGS = settings(
-    max_examples=150,
+    max_examples=60,
     stateful_step_count=60,
     deadline=None,
     derandomize=True,
