@@ -146,16 +146,53 @@ class CommittedOffsetKey(msgspec.Struct, array_like=True, frozen=True, gc=False)
 
 
 class DeleteOffsets(msgspec.Struct, array_like=True, frozen=True, tag=9):
-    """Delete committed offsets (expired, or asked for). A group left Empty and without offsets is deleted too."""
+    """Delete committed offsets (expired, or asked for). A group left Empty and without offsets is deleted too.
+
+    Not so with `keeps_group`: in Kafka a group whose last offset an administrator deletes stays until it expires.
+    """
 
     group_id: str
     offsets: list[CommittedOffsetKey]
+    keeps_group: bool = False
 
 
 class DeleteGroup(msgspec.Struct, array_like=True, frozen=True, tag=10):
     """Delete an Empty group with all its offsets."""
 
     group_id: str
+
+
+class ConfigChange(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A config of a topic: its value, or None where it has none of its own."""
+
+    name: str
+    value: str | None
+
+
+class AlterConfigs(msgspec.Struct, array_like=True, frozen=True, tag=11):
+    """Change some of a topic's configs, or (`replaces_all`) all of them: those not named lose their value.
+
+    Valid only while every config in `seen` still has the value there: what the new values were worked out from.
+    """
+
+    topic_id: TopicId
+    changes: list[ConfigChange]
+    seen: list[ConfigChange]
+    replaces_all: bool
+
+
+class LogStart(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A partition whose records below `offset` go."""
+
+    topic_id: TopicId
+    partition: int
+    offset: int
+
+
+class AdvanceLogStart(msgspec.Struct, array_like=True, frozen=True, tag=12):
+    """Delete records from the beginning of partitions. One verdict per partition; a log start never goes back."""
+
+    partitions: list[LogStart]
 
 
 Command = (
@@ -169,6 +206,8 @@ Command = (
     | GroupRebalanced
     | DeleteOffsets
     | DeleteGroup
+    | AlterConfigs
+    | AdvanceLogStart
 )
 
 

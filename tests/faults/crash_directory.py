@@ -6,14 +6,16 @@ the group catches up, everything is read, and the checker judges the whole histo
 """
 
 import contextlib
+import os
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from kafscale.protocol.error_codes import ErrorCode
 from kafscale.protocol.messages import CreateTopicsRequest
@@ -35,6 +37,7 @@ from tests.support.history_file import HistoryFile, load_history
 from tests.support.raw_client import (
     EARLIEST,
     LATEST,
+    ConnectionClosed,
     RawClient,
     fetch_request,
     list_offsets_request,
@@ -42,9 +45,7 @@ from tests.support.raw_client import (
 )
 from tests.support.server_process import ServerError, free_port
 
-PARTITIONS: Final = (TopicPartition("busy", 0), TopicPartition("busy", 1), TopicPartition("busy", 2)) + (
-    TopicPartition("quiet", 0),
-)
+PARTITIONS: Final = (*(TopicPartition("busy", partition) for partition in range(3)), TopicPartition("quiet", 0))
 
 CATCH_UP_S: Final = 20.0
 """How long the group may take, after everything was answered, to commit the end of every partition."""
@@ -56,6 +57,9 @@ CHECKPOINT_WAIT_S: Final = 2.5
 """The broker looks once a second whether a checkpoint is due; longer than that, and the kill comes anyway."""
 
 START_KILLS_MAX: Final = 3
+
+ORPHAN_S: Final = 5.0
+"""How long a checkpoint process may outlive its broker: it ends with its work, a second at most here."""
 
 LOUD: Final = ("Traceback", " ERROR ", " CRITICAL ")
 """What must not be in a broker's log when all that happened to it was being killed."""
@@ -151,8 +155,12 @@ class CrashDirectory:
         self._broker = BrokerProcess(path / "data", free_port(), plan.settings)
         self._cluster = Cluster(port=self._broker.port, partitions=PARTITIONS, group="group", histories=histories)
         self._path = histories / "harness.jsonl"
-        self._producers = [self._producer("exact-1", True), self._producer("exact-2", True), self._producer("at", False)]
-        self._members = {name: self._member(name) for name in ("member-1", "member-2")}
+        self._producers = [
+            CrashProducer(name, self._cluster, self._dice.getrandbits(32), idempotent=idempotent)
+            for name, idempotent in (("exact-1", True), ("exact-2", True), ("repeating", False))
+        ]
+        static = {name: {"group.instance.id": name} if plan.static else {} for name in ("member-1", "member-2")}
+        self._members = {name: self._member(name, settings) for name, settings in static.items()}
         self._readers: list[CrashClient] = [
             CrashReader("reader", self._cluster, self._dice.getrandbits(32)),
             CrashWatcher("watcher", self._cluster, self._dice.getrandbits(32)),
@@ -162,17 +170,13 @@ class CrashDirectory:
         self._log_seen = 0
         self._harness_problems: list[str] = []
 
-    def _producer(self, name: str, idempotent: bool) -> CrashProducer:
-        return CrashProducer(name, self._cluster, self._dice.getrandbits(32), idempotent=idempotent)
-
-    def _member(self, name: str) -> CrashMember:
-        static = {"group.instance.id": name} if self._plan.static else {}
-        return CrashMember(name, self._cluster, self._dice.getrandbits(32), {**self._plan.members, **static})
+    def _member(self, name: str, settings: dict[str, str]) -> CrashMember:
+        return CrashMember(name, self._cluster, self._dice.getrandbits(32), {**self._plan.members, **settings})
 
     def _clients(self) -> list[CrashClient]:
         return [*self._producers, *self._readers, *self._members.values()]
 
-    def __enter__(self) -> "CrashDirectory":
+    def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             stack.callback(self._end)
             self._file = stack.enter_context(HistoryFile(self._path))
@@ -192,30 +196,33 @@ class CrashDirectory:
     def _end(self) -> None:
         # Clients first where there is a broker to say good-bye to; a dead one would only make them wait.
         for client in self._clients():
-            if client.history_path.exists():
-                client.stop()
+            client.stop()
         self._broker.kill()
 
     # Runs
 
     def run(self, number: int) -> Verdict:
         """Kill, restart, and judge what all clients of this directory have seen so far."""
-        kill = self._plan.kills[number]
-        verdict = Verdict(number=number, kill=kill)
+        verdict = Verdict(number=number, kill=self._plan.kills[number])
+        try:
+            self._run(verdict)
+        except (ServerError, ConnectionClosed, OSError) as error:
+            verdict.problems.append(f"{type(error).__name__}: {error}")
+        return verdict
+
+    def _run(self, verdict: Verdict) -> None:
+        kill = verdict.kill
         before = self._acknowledged()
         rebalances = self._rebalances()
         time.sleep(kill.load_s)
         self._kill_broker(kill, verdict)
-        began = time.monotonic()
         self._restart(kill, verdict)
-        verdict.recovery_s = time.monotonic() - began
         time.sleep(kill.after_s)
         self._settle(verdict)
         if kill.moment is not Moment.REBALANCE and self._rebalances() != rebalances:
             verdict.problems.append(f"needless rebalance: {rebalances} before, {self._rebalances()} after")
         verdict.acknowledged = self._acknowledged() - before
         self._judge(verdict)
-        return verdict
 
     def finish(self) -> list[str]:
         """Stop the clients, then the broker as a user would; return what was wrong with that."""
@@ -233,7 +240,7 @@ class CrashDirectory:
             case Moment.CHECKPOINT:
                 self._await_checkpoint()
             case Moment.SHUTDOWN:
-                self._broker.signal_to_end()
+                os.kill(self._broker.pid, signal.SIGTERM)
             case Moment.REBALANCE:
                 self._change_membership()
             case Moment.LOAD | Moment.START:
@@ -241,30 +248,39 @@ class CrashDirectory:
         time.sleep(kill.delay_s)
         if not self._broker.is_running and kill.moment is not Moment.SHUTDOWN:
             verdict.problems.append("the broker had ended by itself")
+        orphans = self._checkpoint_processes() if self._broker.is_running else []
         self._broker.kill()
         verdict.kills += 1
+        if not _eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans), ORPHAN_S):
+            verdict.problems.append(f"checkpoint process {orphans} outlives its broker")
+
+    def _checkpoint_processes(self) -> list[str]:
+        with contextlib.suppress(OSError):
+            return Path(f"/proc/{self._broker.pid}/task/{self._broker.pid}/children").read_text().split()
+        return []
 
     def _await_checkpoint(self) -> None:
-        children = Path(f"/proc/{self._broker.pid}/task/{self._broker.pid}/children")
-        _eventually(lambda: bool(children.read_text().strip()), CHECKPOINT_WAIT_S, pause_s=0.005)
+        _eventually(lambda: bool(self._checkpoint_processes()), CHECKPOINT_WAIT_S, pause_s=0.005)
 
     def _change_membership(self) -> None:
+        """Let a third member come, or go if it is there. It is never a static one, which would go without a word."""
         if len(self._members) > 2:
-            member = self._members.pop("member-3")
+            name, member = self._members.popitem()
             self._past.append(member)
-            threading.Thread(target=member.stop, daemon=True).start()
+            threading.Thread(target=member.stop, name=f"{name} leaves", daemon=True).start()
             return
         self._members_made += 1
-        member = self._member("member-3")
-        member.history_path = self._cluster.histories / f"member-{self._members_made}.jsonl"
-        self._members["member-3"] = member
-        member.start()
+        name = f"member-{self._members_made}"
+        self._members[name] = self._member(name, {})
+        self._members[name].start()
 
     def _restart(self, kill: Kill, verdict: Verdict) -> None:
         for delay_s in kill.start_delays_s:
             self._killed_start(delay_s)
             verdict.kills += 1
+        began = time.monotonic()
         self._start_broker()
+        verdict.recovery_s = time.monotonic() - began
 
     def _start_broker(self) -> None:
         self._history.note("harness", BrokerStarted("broker"))
@@ -307,14 +323,14 @@ class CrashDirectory:
         self._file.flush()
         for member in self._past:
             member.stop()
-        clients = [*self._clients(), *self._past]
-        paths = [self._path, *(client.history_path for client in clients)]
+        everyone = [*self._clients(), *self._past]
+        paths = [self._path, *(each.history_path for each in everyone)]
         verdict.problems += [str(complaint) for complaint in check(load_history(paths))]
-        for client in clients:
-            verdict.problems += client.problems
-        verdict.problems += self._loud_lines()
-        for client in self._clients():
-            client.resume()
+        for each in everyone:
+            verdict.problems += each.problems
+        verdict.problems += self._harness_problems + self._loud_lines()
+        for each in self._clients():
+            each.resume()
 
     def _read_all(self, client: RawClient, at: TopicPartition) -> None:
         operation = self._history.invoke("harness", ReadAll(at))
@@ -326,8 +342,8 @@ class CrashDirectory:
             records = list(records_of(fetched.records, position))
             if fetched.error_code or not records:
                 raise ServerError(f"{at}@{position} cannot be read: {ErrorCode(fetched.error_code).name}")
-            read.offsets += [offset for offset, _ in records]
-            read.values += [write_name(value) for _, value in records]
+            read.offsets.extend(offset for offset, _ in records)
+            read.values.extend(write_name(value) for _, value in records)
             position = read.offsets[-1] + 1
         self._history.ok(operation, read)
 
@@ -336,8 +352,7 @@ class CrashDirectory:
         return all(owned.values()) and sorted(at for each in owned.values() for at in each) == sorted(PARTITIONS)
 
     def _ownership(self) -> dict[str, frozenset[TopicPartition]]:
-        """Return who owns what; who has nothing is left out where there are fewer partitions than members."""
-        return {name: member.owned for name, member in self._members.items() if member.owned or len(PARTITIONS) > 3}
+        return {name: member.owned for name, member in self._members.items()}
 
     def _group_is_at_the_end(self) -> bool:
         with RawClient(self._broker.port) as client:

@@ -19,7 +19,14 @@ from kafscale.metadata.entries import Entry, decode_entry
 from kafscale.metadata.log import AppendUid, LogEntry
 from kafscale.metadata.state.cluster import ClusterState
 from kafscale.metadata.state.encoding import state_hash
-from kafscale.metadata.state.outcomes import AppendOutcome, CommitOutcome, Outcome, ProducerIdsOutcome, Verdict
+from kafscale.metadata.state.outcomes import (
+    AppendOutcome,
+    CommitOutcome,
+    LogStartOutcome,
+    Outcome,
+    ProducerIdsOutcome,
+    Verdict,
+)
 from kafscale.metadata.state.partition import Partition
 from kafscale.storage.format.paths import flush_key
 from kafscale.storage.format.segment import FOOTER_BYTES, HEAD, HEAD_BYTES, decode_footer, decode_index
@@ -172,6 +179,8 @@ def _answer(outcome: Outcome) -> Iterator[tuple[Verdict, int]]:
             yield Verdict.ACCEPTED, outcome.first
         case CommitOutcome(verdict=Verdict.ACCEPTED):
             yield from ((verdict, -1) for verdict in outcome.offsets)
+        case LogStartOutcome():
+            yield from outcome.partitions
         case _:
             yield outcome.verdict, -1
 
@@ -195,10 +204,14 @@ def _check_placed_once(reference: Reference) -> None:
 
 def _check_runs(name: str, state: ClusterState, partition: Partition, expected: ReferencePartition) -> None:
     """Check that the runs, taken apart into batches, are the batches there must be."""
-    if (partition.log_start_offset, partition.high_watermark) != (0, expected.end):
-        raise SimulationFailure(f"I2: {name} ends at {partition.high_watermark}, expected {expected.end}")
-    batches = iter(expected.batches)
-    offset = 0
+    ends = (partition.log_start_offset, partition.high_watermark)
+    if ends != (expected.start, expected.end):
+        raise SimulationFailure(f"I2: {name} is {ends}, expected {expected.start, expected.end}")
+    # The run in which a partition begins may hold records that are deleted already; nothing before it may be left.
+    offset = partition.run(0).base_offset if partition.run_count else partition.high_watermark
+    if partition.run_count and not offset <= expected.start < partition.run(0).end_offset:
+        raise SimulationFailure(f"I2: {name} begins at {expected.start}, and its first run is {partition.run(0)}")
+    batches = iter([batch for batch in expected.batches if batch.base_offset >= offset])
     for index in range(partition.run_count):
         run = partition.run(index)
         position = run.position

@@ -26,6 +26,9 @@ R = TypeVar("R")
 REQUEST_TIMEOUT_SECONDS: Final = 30.0
 """As Java clients and librdkafka have it, about."""
 
+REQUEST_TIMEOUTS_SECONDS: Final = (1.0, 5.0, REQUEST_TIMEOUT_SECONDS, REQUEST_TIMEOUT_SECONDS)
+"""What clients have been configured to. An impatient one repeats requests that the broker is still working on."""
+
 BACKOFF_SECONDS: Final = (0.05, 0.3)
 """Pause before something is tried again, at least and at most."""
 
@@ -147,14 +150,16 @@ class SimClient:
         self._versions = {key: self.random.randint(*bounds) for key, bounds in VERSIONS.items()}
         self._connections: dict[Address, Rpc] = {}
         self._leaders: dict[TopicPartition, Address] = {}
+        self.request_timeout_s = self.random.choice(REQUEST_TIMEOUTS_SECONDS)
 
     def version(self, key: ApiKey) -> int:
         """Return the version in which this client speaks an API."""
         return self._versions[key]
 
-    async def call(self, rpc: Rpc, request: ApiMessage, timeout_s: float = REQUEST_TIMEOUT_SECONDS) -> Any:
+    async def call(self, rpc: Rpc, request: ApiMessage, timeout_s: float | None = None) -> Any:
         """Send a request in this client's version and return the reply. Raises `ConnectionLost`."""
-        return await rpc.call(request, self.version(ApiKey(request.API_KEY)), timeout_s)
+        version = self.version(ApiKey(request.API_KEY))
+        return await rpc.call(request, version, self.request_timeout_s if timeout_s is None else timeout_s)
 
     async def connection(self, address: Address) -> Rpc:
         """Return a living connection. Raises `Unavailable`."""

@@ -15,7 +15,7 @@ from kafscale.broker.broker import Broker, Foundations
 from kafscale.broker.connection import Connection
 from kafscale.clock import SeededClock
 from kafscale.config import Loaded
-from kafscale.errors import StorageUnavailable
+from kafscale.errors import StartRefused, StorageUnavailable
 from kafscale.metadata.checkpointer import InlineBuilder
 from tests.simulation.log import LogDisk, SimulatedLog
 from tests.simulation.loop import SimulatedLoop, SimulationFailure
@@ -159,6 +159,11 @@ class Machine:
         except StorageUnavailable as error:
             _log.info("%s cannot start now: %s", run.process.name, error)
             return
+        except StartRefused:
+            # Another broker may have replaced the checkpoint, twice, between the look at its name and the read of it.
+            if self._is_any_checkpoint_missing():
+                raise
+            return
         self._started(broker)
         broker.services.node.advertise({LISTENER: self.address})
         self._ground.network.listen(self.address, lambda: Connection(broker.server, LISTENER))
@@ -169,6 +174,10 @@ class Machine:
         if broker.failed.done():
             raise SimulationFailure(f"{run.process.name} gave up: {broker.failed.result()!r}")
         await broker.stop()
+
+    def _is_any_checkpoint_missing(self) -> bool:
+        kept = self._ground.disk.storage.checkpoints
+        return not kept or any(pointer.key not in self._ground.bucket.objects for pointer in kept)
 
     def _over(self, run: BrokerRun, task: "asyncio.Task[None]") -> None:
         if self.run is not run:

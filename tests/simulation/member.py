@@ -35,8 +35,10 @@ from tests.support.history import (
     TopicPartition,
 )
 
-SESSION_TIMEOUT_MS: Final = 10_000
-REBALANCE_TIMEOUT_MS: Final = 20_000
+SESSION_TIMEOUTS_MS: Final = (1_500, 6_000, 10_000)
+REBALANCE_TIMEOUTS_MS: Final = (1_000, 5_000, 20_000)
+"""What members are configured to; short ones give many generations, and members that are thrown out."""
+
 JOIN_TIMEOUT_SECONDS: Final = 40.0
 """A join is answered when the group is complete, at the latest after the rebalance timeout."""
 
@@ -74,6 +76,8 @@ class SimMember:
         self._group = group
         self._partitions = partitions
         self._leave = not keep
+        self._session_timeout_ms = client.random.choice(SESSION_TIMEOUTS_MS)
+        self._rebalance_timeout_ms = client.random.choice(REBALANCE_TIMEOUTS_MS)
         self._member_id = ""
         self._generation = -1
         self._stopping = False
@@ -205,8 +209,8 @@ class SimMember:
         protocol = JoinGroupRequest.JoinGroupRequestProtocol(name=ASSIGNOR, metadata=subscription.encode(version=1))
         return JoinGroupRequest(
             group_id=self._group,
-            session_timeout_ms=SESSION_TIMEOUT_MS,
-            rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
+            session_timeout_ms=self._session_timeout_ms,
+            rebalance_timeout_ms=self._rebalance_timeout_ms,
             member_id=self._member_id,
             group_instance_id=None,
             protocol_type="consumer",

@@ -7,6 +7,7 @@ from typing import Final
 from tests.simulation.audit import Auditor
 from tests.simulation.log import LogDisk
 from tests.simulation.machine import Machine
+from tests.simulation.network import Network
 from tests.simulation.store import Bucket
 
 MEAN_PAUSE_SECONDS: Final = (1.5, 15.0)
@@ -23,9 +24,12 @@ HOUR_MS: Final = 3_600_000
 class Nemesis:
     """Strikes machines, store and log."""
 
-    def __init__(self, machines: list[Machine], bucket: Bucket, disk: LogDisk, auditor: Auditor) -> None:
+    def __init__(
+        self, machines: list[Machine], network: Network, bucket: Bucket, disk: LogDisk, auditor: Auditor
+    ) -> None:
         self.strokes: list[str] = []
         self._machines = machines
+        self._network = network
         self._bucket = bucket
         self._disk = disk
         self._auditor = auditor
@@ -38,6 +42,7 @@ class Nemesis:
             self._store_outage,
             self._full_disk,
             self._clock_jump,
+            self._cut,
         ]
         self._kinds = self._random.sample(kinds, self._random.randint(0, len(kinds)))
         self._tasks: list[asyncio.Task[None]] = []
@@ -84,6 +89,10 @@ class Nemesis:
 
     def _clock_jump(self, machine: Machine) -> None:
         machine.jump_clock(self._random.choice((-HOUR_MS, 0, HOUR_MS)))
+
+    def _cut(self, machine: Machine) -> None:
+        """Break every connection to the machine; what it was asked goes on."""
+        self._network.cut(machine.address)
 
     async def _kill_while_starting(self, machine: Machine) -> None:
         for _ in range(self._random.randint(1, 3)):

@@ -483,6 +483,12 @@ class Network:
                 connection.server_killed()
         self._connections = [kept for kept in self._connections if kept.server_address != address]
 
+    def cut(self, address: Address) -> None:
+        """Break every connection to a server that lives on."""
+        for connection in self._connections:
+            if connection.server_address == address:
+                connection.reset(ConnectionResetError("cut"))
+
     async def connect(self, address: Address, client_host: str = "10.0.0.1") -> ClientEnd:
         """Return the client's end of a new connection. Raises `ConnectionRefusedError`."""
         await self._travel()

@@ -28,6 +28,9 @@ BATCH_RECORDS_MAX: Final = 4
 DELIVERY_SECONDS: Final = 120.0
 """Java's delivery.timeout.ms."""
 
+GAPS_SECONDS: Final = (0.0, 0.002, 0.02)
+"""How far apart a producer sends its batches, at most: some fill slowly."""
+
 BROKER_TIMEOUT_MS: Final = 20_000
 SEQUENCES: Final = 2**31
 
@@ -104,6 +107,7 @@ class SimProducer:
         self._acks = acks
         self._padding = padding
         self._delivery_s = delivery_s
+        self._gap_s = client.random.choice(GAPS_SECONDS)
         self._sent = count()
         self._queue: list[Batch] = []
         self._producer_id = -1
@@ -142,10 +146,20 @@ class SimProducer:
             await self._ensure_producer_id(rpc)
         except (Unavailable, ConnectionLost):
             return False
-        sent = [(batch, self._start(rpc, batch)) for batch in list(self._queue)]
-        for batch, reply in sent:
+        for batch, reply in await self._start_all(rpc):
             self._settle(batch, await self._outcome(rpc, reply), rpc.server_run)
         return not self._queue
+
+    async def _start_all(self, rpc: Rpc) -> "list[tuple[Batch, asyncio.Future[Any] | None]]":
+        """Send what is queued, one batch behind the other; stop when one before has been answered with an error."""
+        started: list[tuple[Batch, asyncio.Future[Any] | None]] = []
+        for batch in list(self._queue):
+            if started and self._gap_s:
+                await asyncio.sleep(self._client.random.uniform(0, self._gap_s))
+            if any(reply is not None and _has_failed(reply) for _, reply in started):
+                break
+            started.append((batch, self._start(rpc, batch)))
+        return started
 
     def _start(self, rpc: Rpc, batch: Batch) -> "asyncio.Future[Any] | None":
         version = self._client.version(ApiKey.PRODUCE)
@@ -159,7 +173,7 @@ class SimProducer:
         if reply is None:
             return Unavailable()
         try:
-            response = await rpc.finish(reply)
+            response = await rpc.finish(reply, self._client.request_timeout_s)
         except ConnectionLost as lost:
             return lost
         return ConnectionLost("acks=0") if response is None else response.responses[0].partition_responses[0]
@@ -226,6 +240,15 @@ class SimProducer:
         sequence = batch.base_sequence if self._idempotent else -1
         calls: Sequence[Produce] = [operation.call for operation in batch.operations]
         return encode_records(calls, self._producer_id, self._epoch, sequence, self._padding)
+
+
+def _has_failed(reply: "asyncio.Future[Any]") -> bool:
+    if not reply.done():
+        return False
+    if reply.exception() is not None:
+        return True
+    response = reply.result()
+    return response is not None and bool(response.responses[0].partition_responses[0].error_code)
 
 
 def encode_records(calls: Sequence[Produce], producer_id: int, epoch: int, sequence: int, padding: int) -> bytes:

@@ -10,7 +10,9 @@ from typing import Final, NamedTuple
 
 from kafscale.metadata.entries import (
     BATCH_FACTS,
+    AdvanceLogStart,
     AllocateProducerIds,
+    AlterConfigs,
     AppendBatches,
     Command,
     CommitOffsets,
@@ -54,8 +56,9 @@ class Memory:
 
 @dataclass(slots=True)
 class ReferencePartition:
-    """One partition."""
+    """One partition. `batches` are all there ever were; records below `start` are deleted."""
 
+    start: int = 0
     end: int = 0
     batches: list[PlacedBatch] = field(default_factory=list)
     producers: dict[int, Memory] = field(default_factory=dict)
@@ -100,6 +103,7 @@ class Reference:
     def __init__(self) -> None:
         self.topics: dict[bytes, list[ReferencePartition]] = {}
         self.names: dict[bytes, str] = {}
+        self.configs: dict[bytes, dict[str, str]] = {}
         self.groups: dict[str, ReferenceGroup] = {}
         self._next_producer_id = 0
         self._applied: dict[int, int] = {}
@@ -135,6 +139,10 @@ class Reference:
                 return [(self._delete_offsets(command), -1)]
             case DeleteGroup():
                 return [(self._delete_group(command), -1)]
+            case AlterConfigs():
+                return [(self._alter_configs(command), -1)]
+            case AdvanceLogStart():
+                return [self._advance(one.topic_id, one.partition, one.offset) for one in command.partitions]
 
     def _append(self, command: AppendBatches, entry: Entry) -> Iterator[tuple[Verdict, int]]:
         for batches in command.partitions:
@@ -162,12 +170,13 @@ class Reference:
             return Verdict.TOPIC_NAME_COLLIDES
         self.names[command.topic_id] = command.name
         self.topics[command.topic_id] = [ReferencePartition() for _ in range(command.partition_count)]
+        self.configs[command.topic_id] = dict(command.configs)
         return Verdict.ACCEPTED
 
     def _delete_topic(self, command: DeleteTopic) -> Verdict:
         if command.topic_id not in self.topics:
             return Verdict.UNKNOWN_TOPIC
-        del self.topics[command.topic_id], self.names[command.topic_id]
+        del self.topics[command.topic_id], self.names[command.topic_id], self.configs[command.topic_id]
         for group_id, group in list(self.groups.items()):
             kept = {key: value for key, value in group.offsets.items() if key[0] != command.topic_id}
             has_lost = len(kept) < len(group.offsets)
@@ -185,6 +194,27 @@ class Reference:
         while len(partitions) < command.partition_count:
             partitions.append(ReferencePartition())
         return Verdict.ACCEPTED
+
+    def _alter_configs(self, command: AlterConfigs) -> Verdict:
+        configs = self.configs.get(command.topic_id)
+        if configs is None:
+            return Verdict.UNKNOWN_TOPIC
+        if [configs.get(one.name) for one in command.seen] != [one.value for one in command.seen]:
+            return Verdict.CONFIGS_CHANGED
+        altered: dict[str, str | None] = {} if command.replaces_all else {**configs}
+        altered.update((one.name, one.value) for one in command.changes)
+        self.configs[command.topic_id] = {name: value for name, value in altered.items() if value is not None}
+        return Verdict.ACCEPTED
+
+    def _advance(self, topic_id: bytes, index: int, offset: int) -> tuple[Verdict, int]:
+        partitions = self.topics.get(topic_id, [])
+        if not 0 <= index < len(partitions):
+            return Verdict.UNKNOWN_TOPIC, -1
+        partition = partitions[index]
+        if not 0 <= offset <= partition.end:
+            return Verdict.OFFSET_OUT_OF_RANGE, -1
+        partition.start = max(partition.start, offset)
+        return Verdict.ACCEPTED, partition.start
 
     def _expire_producers(self, before_ms: int) -> None:
         for partition in (one for partitions in self.topics.values() for one in partitions):
@@ -235,7 +265,8 @@ class Reference:
             committed = group.offsets.get((key.topic_id, key.partition))
             if committed is not None and key.commit_ms in (-1, committed[1]):
                 del group.offsets[key.topic_id, key.partition]
-        self._drop_if_unused(command.group_id)
+        if not command.keeps_group:
+            self._drop_if_unused(command.group_id)
         return Verdict.ACCEPTED
 
     def _delete_group(self, command: DeleteGroup) -> Verdict:

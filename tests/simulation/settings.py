@@ -41,4 +41,5 @@ def random_settings(rng: random.Random, node_id: int, *, checkpoints: bool = Tru
         }
     # Nothing may expire because of a clock that jumps by an hour: Kafka would forget it too.
     overrides |= {"node.id": str(node_id), "producer.id.expiration.ms": "86400000"}
+    overrides |= {"group.min.session.timeout.ms": "1000"}
     return load_settings(overrides=overrides)

@@ -31,7 +31,7 @@ ADMIN_PAUSE_SECONDS: Final = 4.0
 MEMBER_SECONDS: Final = (3.0, 40.0)
 """How long a member stays in its group."""
 
-DELIVERY_SECONDS: Final = (4.0, 120.0)
+DELIVERY_SECONDS: Final = (1.0, 5.0, 30.0, 120.0)
 """How long a producer tries to deliver a batch; short ones give up often, and go on in a new epoch."""
 
 SCRATCH: Final = "scratch"
@@ -77,7 +77,8 @@ class Workload:
             chosen = client.random.sample(self.partitions, client.random.randint(1, len(self.partitions)))
             known = consumer.positions
             consumer.assign({at: client.random.randint(0, known.get(at, 0)) for at in chosen})
-            for _ in range(client.random.randint(1, 60)):
+            client.forget_leaders()
+            for _ in range(client.random.randint(1, 30)):
                 await consumer.poll()
                 if self.stopping:
                     break
@@ -114,6 +115,15 @@ class Workload:
             if not running.cancelled():
                 running.result()
             client.close()
+
+    async def watch_commits(self, name: str, group: str, partitions: list[TopicPartition]) -> None:
+        """Look at what a group has committed, at any broker."""
+        client = self._make_client(name)
+        admin = SimAdmin(client, self.history)
+        while not self.stopping:
+            await admin.committed(group, client.random.choice(partitions))
+            await _pause(client, CONSUMER_PAUSE_SECONDS)
+        client.close()
 
     async def administrate(self, name: str, growing: str, partitions_max: int) -> None:
         """Let one topic grow, and another one live and die again and again."""
@@ -153,7 +163,7 @@ class Workload:
             idempotent=idempotent,
             acks=-1 if idempotent else client.random.choice((-1, 1, 0)),
             padding=client.random.choice(PADDINGS),
-            delivery_s=client.random.uniform(*DELIVERY_SECONDS),
+            delivery_s=client.random.choice(DELIVERY_SECONDS),
         )
 
 

@@ -34,7 +34,7 @@ rebalance with a dead member 20 s more, and a stream that stalled before the hea
 
 EPOCH_MS: Final = 1_700_000_000_000
 
-PAIR_CHANCE: Final = 0.3
+PAIR_CHANCE: Final = 0.4
 """How often two brokers serve one log: every partition is written and every group coordinated by both."""
 
 LATE_APPEND_SECONDS: Final = (0.0, 5.0)
@@ -43,7 +43,7 @@ LATE_APPEND_SECONDS: Final = (0.0, 5.0)
 WORDS: Final = TopicPartition("words", 0)
 GROWING: Final = "growing"
 GROWN_MAX: Final = 4
-GROUP: Final = "group"
+GROUPS: Final = ("group-a", "group-b")
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class World:
         self.disk = ArchivingDisk(loop, self.dice, self.random.choice(LATE_APPEND_SECONDS))
         self.auditor = Auditor(self.disk, self.bucket)
         self.machines = self._build_machines()
-        self.nemesis = Nemesis(self.machines, self.bucket, self.disk, self.auditor)
+        self.nemesis = Nemesis(self.machines, self.network, self.bucket, self.disk, self.auditor)
         self.partitions = [TopicPartition("words", number) for number in range(self.random.randint(1, 3))]
         self.workload = Workload(self.make_client, self.history, self.partitions)
 
@@ -90,8 +90,11 @@ class World:
                 await self._heal()
         except TimeoutError:
             raise SimulationFailure(f"not healthy {HEALING_SECONDS} s after healing\n{self._working()}") from None
-        async with asyncio.timeout(HEALING_SECONDS):
-            await self._read_everything()
+        try:
+            async with asyncio.timeout(HEALING_SECONDS):
+                await self._read_everything()
+        except TimeoutError:
+            raise SimulationFailure(f"not everything can be read\n{self._working()}") from None
         return await self._judge()
 
     def _build_machines(self) -> list[Machine]:
@@ -126,7 +129,9 @@ class World:
         grouped = [at for at in self.partitions if at.topic == WORDS.topic]
         works = [workload.produce(f"producer{number}") for number in range(rng.randint(1, 4))]
         works += [workload.consume(f"consumer{number}") for number in range(rng.randint(0, 2))]
-        works += [workload.take_part(f"member{number}", GROUP, grouped) for number in range(rng.randint(0, 3))]
+        for group in GROUPS[: rng.randint(0, len(GROUPS))]:
+            works += [workload.take_part(f"{group}.{number}", group, grouped) for number in range(rng.randint(1, 3))]
+            works += [workload.watch_commits(f"{group}.watcher", group, grouped)] if rng.random() < 0.7 else []
         works += [workload.look_up_times("lookup")] if rng.random() < 0.5 else []
         works += [workload.administrate("admin", GROWING, GROWN_MAX)] if rng.random() < 0.7 else []
         return works
@@ -151,7 +156,8 @@ class World:
         consumer, admin = SimConsumer(client, self.history), SimAdmin(client, self.history)
         for at in self.partitions:
             await consumer.read_all(at)
-            await admin.committed(GROUP, at)
+            for group in GROUPS:
+                await admin.committed(group, at)
             await consumer.look_up(at, self.random.randint(0, int(self.loop.time() * 1000)))
         client.close()
 

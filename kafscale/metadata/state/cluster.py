@@ -12,7 +12,9 @@ from kafscale.errors import Bug
 from kafscale.metadata.entries import (
     BATCH_FACTS,
     SCHEMA_LEVEL,
+    AdvanceLogStart,
     AllocateProducerIds,
+    AlterConfigs,
     AppendBatches,
     Command,
     CommitOffsets,
@@ -24,6 +26,7 @@ from kafscale.metadata.entries import (
     Entry,
     ExpireProducers,
     GroupRebalanced,
+    LogStart,
     PartitionBatches,
     TopicId,
 )
@@ -32,6 +35,8 @@ from kafscale.metadata.state.objects import ObjectName, Objects
 from kafscale.metadata.state.outcomes import (
     AppendOutcome,
     BatchVerdict,
+    LogStartOutcome,
+    LogStartVerdict,
     Outcome,
     PartitionVerdicts,
     ProducerIdsOutcome,
@@ -149,7 +154,7 @@ class ClusterState:
         self.objects.refer(index, runs)
         return PartitionVerdicts(judged, partition.log_start_offset)
 
-    def _apply_command(self, command: Command, time_ms: int) -> Outcome:
+    def _apply_command(self, command: Command, time_ms: int) -> Outcome:  # noqa: C901 (one arm per command)
         match command:
             case CommitOffsets():
                 return self.groups.commit(command, time_ms, self._partition_count)
@@ -171,6 +176,10 @@ class ClusterState:
                 return self.groups.delete_offsets(command)
             case DeleteGroup():
                 return self.groups.delete_group(command)
+            case AlterConfigs():
+                return self._alter_configs(command)
+            case AdvanceLogStart():
+                return LogStartOutcome(partitions=[self._advance(one, time_ms) for one in command.partitions])
             case AppendBatches():
                 raise Bug("AppendBatches is applied in steps")
 
@@ -210,6 +219,33 @@ class ClusterState:
             return SimpleOutcome(verdict=Verdict.INVALID_PARTITION_COUNT)
         topic.partitions.extend(Partition() for _ in range(missing))
         return _ACCEPTED
+
+    def _alter_configs(self, command: AlterConfigs) -> SimpleOutcome:
+        topic = self.topics.get(command.topic_id)
+        if topic is None:
+            return _UNKNOWN_TOPIC
+        if any(topic.configs.get(config.name) != config.value for config in command.seen):
+            return SimpleOutcome(verdict=Verdict.CONFIGS_CHANGED)
+        # A new dict, never the old one changed: what is worked out from configs is renewed when it is another object.
+        configs = {} if command.replaces_all else dict(topic.configs)
+        for change in command.changes:
+            if change.value is None:
+                configs.pop(change.name, None)
+            else:
+                configs[change.name] = change.value
+        topic.configs = configs
+        return _ACCEPTED
+
+    def _advance(self, wanted: LogStart, time_ms: int) -> LogStartVerdict:
+        partition = self.partition(wanted.topic_id, wanted.partition)
+        if partition is None:
+            return LogStartVerdict(Verdict.UNKNOWN_TOPIC, -1)
+        if not 0 <= wanted.offset <= partition.high_watermark:
+            return LogStartVerdict(Verdict.OFFSET_OUT_OF_RANGE, -1)
+        if wanted.offset > partition.log_start_offset:
+            for index in partition.advance_log_start(wanted.offset):
+                self.objects.release(index, 1, time_ms)
+        return LogStartVerdict(Verdict.ACCEPTED, partition.log_start_offset)
 
     def _expire_producers(self, command: ExpireProducers) -> SimpleOutcome:
         for topic in self.topics.values():

@@ -121,7 +121,8 @@ class Groups:
             committed = group.offsets.get((key.topic_id, key.partition))
             if committed is not None and key.commit_ms in (-1, committed.commit_ms):
                 del group.offsets[(key.topic_id, key.partition)]
-        self._drop_if_unused(group)
+        if not command.keeps_group:
+            self._drop_if_unused(group)
         return SimpleOutcome(verdict=Verdict.ACCEPTED)
 
     def delete_group(self, command: DeleteGroup) -> SimpleOutcome:

@@ -25,6 +25,9 @@ class Verdict(IntEnum):
     UNKNOWN_GROUP = 12
     GROUP_NOT_EMPTY = 13
     OBJECT_FENCED = 14
+    OFFSET_OUT_OF_RANGE = 15
+    CONFIGS_CHANGED = 16
+    """A config is not what the command was worked out from: another change was faster."""
 
 
 class BatchVerdict(NamedTuple):
@@ -64,6 +67,20 @@ class CommitOutcome:
     offsets: list[Verdict]
 
 
+class LogStartVerdict(NamedTuple):
+    """Verdict on one `LogStart`, and where the partition begins now (-1 unless ACCEPTED)."""
+
+    verdict: Verdict
+    log_start_offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogStartOutcome:
+    """Outcome of AdvanceLogStart: one verdict per element of the command, in order."""
+
+    partitions: list[LogStartVerdict]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimpleOutcome:
     """Outcome of every other command."""
@@ -71,4 +88,4 @@ class SimpleOutcome:
     verdict: Verdict
 
 
-Outcome = AppendOutcome | ProducerIdsOutcome | CommitOutcome | SimpleOutcome
+Outcome = AppendOutcome | ProducerIdsOutcome | CommitOutcome | LogStartOutcome | SimpleOutcome

@@ -106,6 +106,20 @@ class Partition:
         self.run_timestamps.append(max_timestamp)
         self.size_bytes += end - position
 
+    def advance_log_start(self, offset: int) -> list[int]:
+        """Let the partition begin at `offset` (log start <= offset <= high watermark).
+
+        Runs wholly below it go; returns the index of the object of each, one reference to release for each.
+        """
+        self.digest = None
+        self.log_start_offset = offset
+        gone = self.run_count if offset == self.high_watermark else self.run_index_at(offset)
+        released = self.run_objects[:gone].tolist()
+        self.size_bytes -= sum(self.run_lengths[:gone])
+        for values in (self.run_offsets, self.run_objects, self.run_positions, self.run_lengths, self.run_timestamps):
+            del values[:gone]
+        return released
+
     def run(self, index: int) -> Run:
         """Return run `index` (0 is the oldest)."""
         offsets = self.run_offsets

@@ -10,6 +10,10 @@ process.env.KAFKAJS_NO_PARTITIONER_WARNING = '1'
 const CONSUME_TIMEOUT_MS = 30_000
 const CLOSE_TIMEOUT_MS = 10_000
 
+// Far enough from now that a broker which stamps records itself cannot hit it; young enough for retention.ms, which
+// Kafka applies half a minute after it starts and then every five minutes.
+const AN_HOUR_AGO = Date.now() - 3_600_000
+
 const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
 
 /** One scenario being played: its names, its clients and what kafkajs logged. */
@@ -61,7 +65,11 @@ class Run {
   /** Creates a topic and waits until every partition has a leader that answers. */
   async create(admin, topic) {
     assert.equal(await admin.createTopics({ topics: [topic], waitForLeaders: false }), true)
-    await this.eventually(15_000, () => unready(admin, topic))
+    await this.ready(admin, topic)
+  }
+
+  ready(admin, { topic, numPartitions }) {
+    return this.eventually(15_000, () => unready(admin, { topic, numPartitions }))
   }
 
   /** Reads the topic from its start until n records are there; one more is a failure. */
@@ -93,7 +101,7 @@ class Run {
 }
 
 /**
- * What a new topic still lacks. Where a leader is missing kafkajs sends the whole request again, and a producer that is
+ * What a new topic or partition still lacks. Where a leader is missing kafkajs sends the whole request again, and a producer that is
  * not idempotent then writes the other partitions' records twice.
  */
 async function unready(admin, { topic, numPartitions }) {
@@ -134,7 +142,7 @@ function keyed(n, keys, first = 0) {
     key: `key-${(first + i) % keys}`,
     value: `value-${first + i}-${'x'.repeat((i * 7) % 290)}`,
     headers: { index: String(first + i) },
-    timestamp: String(1_700_000_000_000 + first + i),
+    timestamp: String(AN_HOUR_AGO + first + i),
   }))
 }
 

@@ -97,11 +97,7 @@ async function create_partitions(run) {
   first.forEach((message, i) => Object.assign(message, { partition: i % 2 }))
   await (await run.producer()).send({ topic, messages: first })
   await admin.createPartitions({ topicPartitions: [{ topic, count: 5 }] })
-  await run.eventually(10_000, async () => {
-    const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
-    const led = topics[0].partitions.filter(p => p.leader >= 0).length
-    return led === 5 ? '' : `${led} partitions`
-  })
+  await run.ready(admin, { topic, numPartitions: 5 })
   await rejects(admin.createPartitions({ topicPartitions: [{ topic, count: 3 }] }), 'INVALID_PARTITIONS')
   const added = keyed(10, 5, 20).map((message, i) => ({ ...message, key: `added-${i % 5}`, partition: i % 5 }))
   await (await run.producer()).send({ topic, messages: added })
