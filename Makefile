@@ -44,7 +44,7 @@ bench: $(STAMP) ## run the benchmarks
 	$(BIN)/python -m benchmarks $(ARGS)
 
 simulate: $(STAMP) ## run the simulation campaign
-	$(BIN)/python -m pytest tests/simulation -m campaign $(ARGS)
+	$(BIN)/python -m tests.simulation $(ARGS)
 
 golden: ## write the golden bytes again (needs Java and Maven)
 	mvn -q -B -f tests/golden/generator/pom.xml compile exec:java

@@ -26,8 +26,8 @@ from kafscale.protocol.headers import RequestHeader, encode_response_header, par
 
 _log = logging.getLogger(__name__)
 
-WAITING_REQUESTS_MAX = 100
-"""Requests of one connection that may wait; more than any client pipelines (Java: 5, librdkafka: 1000 small ones)."""
+UNANSWERED_REQUESTS_MAX = 100
+"""Unanswered requests of a connection at which reading stops. Java has 5 in flight, an idempotent producer too."""
 
 WRITE_BUFFER_BYTES_MAX = 1024 * 1024
 """Unsent reply bytes at which a connection stops taking requests."""
@@ -63,12 +63,12 @@ class _Incoming(NamedTuple):
 class _Reply:
     """The reply to a request in progress. `chunks` is None until there is an answer, empty when none is to be sent."""
 
-    __slots__ = ("chunks", "header", "is_produce", "reserved")
+    __slots__ = ("api_key", "chunks", "header", "reserved")
 
     def __init__(self, incoming: _Incoming) -> None:
         header = incoming.header
         self.header = encode_response_header(header.api_key, header.api_version, header.correlation_id)
-        self.is_produce = header.api_key == ApiKey.PRODUCE
+        self.api_key = header.api_key
         self.reserved = incoming.reserved
         self.chunks: Sequence[Buffer] | None = None
 
@@ -119,8 +119,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             for frame in self._reader.received(nbytes):
                 self._take(frame)
-            if self._reader.wanted is not None:
-                self._admit_frame()
+            self._respect_budget()
         except MalformedRequest as error:
             self._close_for(error)
             return
@@ -138,7 +137,8 @@ class Connection(asyncio.BufferedProtocol):
         budget.release(self._frame_reserved + sum(incoming.reserved for incoming in self._incoming))
         self._frame_reserved = 0
         self._incoming.clear()
-        if self._task is not None and self._is_waiting_fetch:
+        # A fetch only waits; every other request is finished even if nobody reads the answer.
+        if self._task is not None and self._replies and self._replies[0].api_key == ApiKey.FETCH:
             self._task.cancel()
 
     def pause_writing(self) -> None:
@@ -183,13 +183,18 @@ class Connection(asyncio.BufferedProtocol):
             self._services.budget.reserve(reserved)
         self._incoming.append(_Incoming(header, frame, reserved))
 
-    def _admit_frame(self) -> None:
-        """Give a frame that is still arriving its memory, or stop reading until there is some."""
+    def _respect_budget(self) -> None:
+        """Give a frame that is still arriving its memory, or stop reading until there is some.
+
+        Small frames have arrived before anybody could ask; after them, reading stops once the budget is used up.
+        """
         wanted = self._reader.wanted
-        if wanted is None:
-            return
         budget = self._services.budget
-        if wanted.api_key != ApiKey.PRODUCE:
+        if wanted is None:
+            if budget.is_exhausted and not self._waits_for_budget and self._has_produce_due:
+                self._waits_for_budget = True
+                budget.reserve_later(0, self._budget_granted)
+        elif wanted.api_key != ApiKey.PRODUCE:
             self._reader.begin()
         elif budget.try_reserve(wanted.size):
             self._frame_reserved = wanted.size
@@ -197,6 +202,10 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._waits_for_budget = True
             budget.reserve_later(wanted.size, self._budget_granted)
+
+    @property
+    def _has_produce_due(self) -> bool:
+        return any(incoming.reserved for incoming in self._incoming) or any(reply.reserved for reply in self._replies)
 
     def _budget_granted(self) -> None:
         self._waits_for_budget = False
@@ -213,7 +222,7 @@ class Connection(asyncio.BufferedProtocol):
             not self._waits_for_budget
             and not self._is_draining
             and self._is_writable
-            and len(self._incoming) < WAITING_REQUESTS_MAX
+            and len(self._incoming) + len(self._replies) < UNANSWERED_REQUESTS_MAX
         )
         if should_read and not self._is_reading:
             self._is_reading = True
@@ -244,7 +253,7 @@ class Connection(asyncio.BufferedProtocol):
     def _may_start(self, header: RequestHeader) -> bool:
         if self._is_closed or not self._is_writable:
             return False
-        return not self._replies or (header.api_key == ApiKey.PRODUCE and self._replies[-1].is_produce)
+        return not self._replies or header.api_key == self._replies[-1].api_key == ApiKey.PRODUCE
 
     def _start(self, incoming: _Incoming, reply: _Reply) -> None:
         header = incoming.header
@@ -264,7 +273,7 @@ class Connection(asyncio.BufferedProtocol):
             listener_name=self._listener_name,
         )
         body = memoryview(incoming.frame)[header.body_start :]
-        if reply.is_produce:
+        if header.api_key == ApiKey.PRODUCE:
             begin_produce(self._services, context, body, partial(self._produced, reply))
         else:
             self._task = asyncio.get_running_loop().create_task(self._handle(route, context, body, reply))
@@ -292,11 +301,6 @@ class Connection(asyncio.BufferedProtocol):
             self._answer(reply, chunks)
         finally:
             self._task = None
-
-    @property
-    def _is_waiting_fetch(self) -> bool:
-        # A fetch only waits; every other request is finished even if nobody reads the answer.
-        return bool(self._replies) and self._replies[0].chunks is None and not self._replies[0].is_produce
 
     # replies
 

@@ -1,6 +1,7 @@
 """The listening sockets and the connections behind them: limits, idle connections, draining."""
 
 import asyncio
+import contextlib
 import errno
 import logging
 from collections import Counter
@@ -20,9 +21,6 @@ BACKLOG = 1024
 IDLE_CHECK_SECONDS = 10.0
 """How often idle connections are looked for; the default limit is ten minutes."""
 
-DRAIN_POLL_SECONDS = 0.02
-"""How often draining looks whether every connection is gone."""
-
 
 class Server:
     """Accepts connections on every listener. Implements `ConnectionOwner`."""
@@ -34,6 +32,8 @@ class Server:
         self._connections: dict[int, Connection] = {}
         self._per_host: Counter[str] = Counter()
         self._last_id = 0
+        self._is_empty = asyncio.Event()
+        """Set when the last connection closes; waited for while draining."""
 
     async def listen(self, listeners: Sequence[Listener]) -> dict[str, int]:
         """Bind every listener and return the port each one got, by listener name.
@@ -45,7 +45,7 @@ class Server:
         for listener in listeners:
             try:
                 server = await loop.create_server(
-                    lambda name=listener.name: Connection(self, name),  
+                    lambda name=listener.name: Connection(self, name),
                     listener.host or None,
                     listener.port,
                     backlog=BACKLOG,
@@ -81,6 +81,8 @@ class Server:
     def closed(self, connection: Connection) -> None:
         if self._connections.pop(connection.connection_id, None) is None:
             return
+        if not self._connections:
+            self._is_empty.set()
         host = connection.peer_host
         self._per_host[host] -= 1
         if not self._per_host[host]:
@@ -106,9 +108,10 @@ class Server:
             server.close()
         for connection in list(self._connections.values()):
             connection.drain()
-        deadline = asyncio.get_running_loop().time() + grace_seconds
-        while self._connections and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(DRAIN_POLL_SECONDS)
+        self._is_empty = asyncio.Event()
+        if self._connections:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._is_empty.wait(), grace_seconds)
         for connection in list(self._connections.values()):
             connection.close()
 

@@ -1,14 +1,14 @@
-"""Creating, growing and deleting topics: the rules of Kafka's ReplicationControlManager in front of the log."""
+"""Creating, growing, altering and deleting topics: the rules of Kafka's ReplicationControlManager in front of the log."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from kafscale.clock import Clock
 from kafscale.config import BrokerSettings
 from kafscale.errors import Bug, StorageUnavailable
 from kafscale.metadata.appender import Appender, CommandTooLarge
-from kafscale.metadata.entries import Command, CreatePartitions, CreateTopic, DeleteTopic, TopicId
+from kafscale.metadata.entries import AlterConfigs, Command, CreatePartitions, CreateTopic, DeleteTopic, TopicId
 from kafscale.metadata.replica import Replica
 from kafscale.metadata.state.cluster import folded_name
 from kafscale.metadata.state.outcomes import SimpleOutcome, Verdict
@@ -46,6 +46,20 @@ _VERDICTS = {
         ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic-partition."
     ),
 }
+
+
+def replicas_fault(replicas: Sequence[int], node_id: int) -> str | None:
+    """Return what is wrong with a partition's replicas where `node_id` is the only broker, or None."""
+    if not replicas:
+        return "The manual partition assignment includes an empty replica list."
+    previous = None
+    for broker in sorted(replicas):
+        if broker == previous:
+            return f"The manual partition assignment includes the broker {broker} more than once."
+        if broker != node_id:
+            return f"The manual partition assignment includes broker {broker}, but no such broker is registered."
+        previous = broker
+    return None
 
 
 def name_fault(name: str) -> str | None:
@@ -130,6 +144,11 @@ class TopicAdmin:
         if verdict is Verdict.INVALID_PARTITION_COUNT:
             return TopicError(ErrorCode.INVALID_PARTITIONS, f"The topic already has {partition_count} partitions.")
         return error
+
+    async def alter(self, command: AlterConfigs) -> TopicError | None:
+        """Change a topic's configs; None where another change came first and this one must be worked out again."""
+        verdict, error = await self._submit(command)
+        return None if verdict is Verdict.CONFIGS_CHANGED else error
 
     async def _submit(self, command: Command) -> tuple[Verdict | None, TopicError]:
         try:

@@ -41,7 +41,7 @@ class MemoryBudget:
 
     def abandon(self, granted: Granted) -> None:
         """Give up a waiting reservation (the connection closed)."""
-        self._waiting = deque(waiting for waiting in self._waiting if waiting[1] is not granted)
+        self._waiting = deque(waiting for waiting in self._waiting if waiting[1] != granted)
         self._grant()
 
     def release(self, size: int) -> None:

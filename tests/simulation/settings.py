@@ -14,7 +14,7 @@ CHOICES: Final[Mapping[str, Sequence[int]]] = MappingProxyType(
         "flush.puts.max": (1, 2, 4),
         # Caches that hold a single run, a few, or everything.
         "cache.tail.bytes": (0, 400, 4_000, 1_000_000),
-        "cache.read.bytes": (0, 400, 4_000, 1_000_000),
+        "cache.read.bytes": (0, 4_000, 1_000_000, 1_000_000),
         "checkpoint.interval.ms": (1_500, 5_000, 20_000),
         "checkpoint.log.bytes": (2_000, 1_000_000),
         "checkpoint.log.entries": (5, 40, 1_000),

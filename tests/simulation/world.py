@@ -25,7 +25,7 @@ from tests.simulation.workload import Workload
 from tests.support.checker import check, render
 from tests.support.history import History, TopicPartition
 
-WORK_SECONDS: Final = (5.0, 45.0)
+WORK_SECONDS: Final = (3.0, 25.0)
 """How long clients work while things break."""
 
 HEALING_SECONDS: Final = 300.0

@@ -35,7 +35,7 @@ Respond = Callable[[bytearray | None], None]
 """Takes the reply's body; None where there is none to send. Called exactly once."""
 
 
-class CloseConnection(Exception):  # noqa: N818 - not an error of ours: the way acks=0 reports one
+class CloseConnection(Exception):
     """The reply to a request that wants none, but failed: Kafka closes the connection."""
 
 

@@ -19,7 +19,7 @@ from kafka.protocol.admin import (
 
 from kafscale.broker.request import RequestContext
 from kafscale.broker.services import Services
-from kafscale.broker.topics import NO_ERROR, PARTITIONS_PER_REQUEST_MAX, NewTopic, TopicError
+from kafscale.broker.topics import NO_ERROR, PARTITIONS_PER_REQUEST_MAX, NewTopic, TopicError, replicas_fault
 from kafscale.errors import StorageUnavailable
 from kafscale.metadata.state.cluster import Topic
 from kafscale.protocol.error_codes import ErrorCode
@@ -110,24 +110,9 @@ def _check_assignments(services: Services, asked: CreateTopicsRequest.CreatableT
 
 
 def _check_replicas(services: Services, replicas: Sequence[Sequence[int]]) -> TopicError:
-    node_id = services.node.node_id
-    for brokers in replicas:
-        if not brokers:
-            return TopicError(
-                ErrorCode.INVALID_REPLICA_ASSIGNMENT, "The manual partition assignment includes an empty replica list."
-            )
-        if len(set(brokers)) != len(brokers):
-            return TopicError(
-                ErrorCode.INVALID_REPLICA_ASSIGNMENT,
-                f"The manual partition assignment includes the broker {brokers[0]} more than once.",
-            )
-        unknown = [broker for broker in brokers if broker != node_id]
-        if unknown:
-            return TopicError(
-                ErrorCode.INVALID_REPLICA_ASSIGNMENT,
-                f"The manual partition assignment includes broker {unknown[0]}, but no such broker is registered.",
-            )
-    return NO_ERROR
+    faults = (replicas_fault(brokers, services.node.node_id) for brokers in replicas)
+    fault = next((fault for fault in faults if fault is not None), None)
+    return NO_ERROR if fault is None else TopicError(ErrorCode.INVALID_REPLICA_ASSIGNMENT, fault)
 
 
 def _created(
