@@ -31,23 +31,23 @@ def run_broker(loaded: Loaded) -> None:
     )
     import uvloop
 
-    status = uvloop.run(_run(loaded))
-    if status:
-        raise SystemExit(status)
-
-
-async def _run(loaded: Loaded) -> int:
     settings = loaded.settings
     clock = SystemClock()
     directory = DataDirectory.open(Path(str(settings.data_dir)).expanduser(), node_id=settings.node_id, clock=clock)
     try:
-        broker = await _start(loaded, clock, directory)
-        try:
-            return await _serve(broker, directory)
-        finally:
-            await broker.stop()
+        status = uvloop.run(_run(loaded, clock, directory))
     finally:
         directory.close()
+    if status:
+        raise SystemExit(status)
+
+
+async def _run(loaded: Loaded, clock: SystemClock, directory: DataDirectory) -> int:
+    broker = await _start(loaded, clock, directory)
+    try:
+        return await _serve(broker, directory)
+    finally:
+        await broker.stop()
 
 
 async def _start(loaded: Loaded, clock: SystemClock, directory: DataDirectory) -> Broker:

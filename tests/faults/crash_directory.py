@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from kafscale.protocol.error_codes import ErrorCode
-from kafscale.protocol.messages import CreateTopicsRequest
 from tests.faults.crash_clients import (
     Cluster,
     CrashClient,
@@ -36,11 +35,12 @@ from tests.support.history import AllRead, BrokerStarted, History, ReadAll, Topi
 from tests.support.history_file import HistoryFile, load_history
 from tests.support.raw_client import (
     EARLIEST,
-    LATEST,
     ConnectionClosed,
     RawClient,
+    bound,
+    create_topic,
+    end_offset,
     fetch_request,
-    list_offsets_request,
     records_of,
 )
 from tests.support.server_process import ServerError, free_port
@@ -206,7 +206,7 @@ class CrashDirectory:
         verdict = Verdict(number=number, kill=self._plan.kills[number])
         try:
             self._run(verdict)
-        except (ServerError, ConnectionClosed, OSError) as error:
+        except (ServerError, ConnectionClosed, OSError, AssertionError) as error:
             verdict.problems.append(f"{type(error).__name__}: {error}")
         return verdict
 
@@ -334,7 +334,7 @@ class CrashDirectory:
 
     def _read_all(self, client: RawClient, at: TopicPartition) -> None:
         operation = self._history.invoke("harness", ReadAll(at))
-        start, end = _bound(client, at, EARLIEST), _bound(client, at, LATEST)
+        start, end = bound(client, *at, EARLIEST), end_offset(client, *at)
         read = AllRead([], [], start, end)
         position = start
         while position < end:
@@ -356,7 +356,7 @@ class CrashDirectory:
 
     def _group_is_at_the_end(self) -> bool:
         with RawClient(self._broker.port) as client:
-            ends = {at: _bound(client, at, LATEST) for at in PARTITIONS}
+            ends = {at: end_offset(client, *at) for at in PARTITIONS}
             found = find_committed(client, self._cluster, self._history, "harness", self._harness_problems)
         return all(found.get(at, -1) == end or end == 0 for at, end in ends.items())
 
@@ -375,23 +375,10 @@ class CrashDirectory:
         return [f"broker log: {line}" for line in lines if any(word in line for word in LOUD)]
 
     def _create_topics(self) -> None:
-        topics = [
-            CreateTopicsRequest.CreatableTopic(
-                name=name, num_partitions=len(partitions), replication_factor=1, assignments=[], configs=[]
-            )
-            for name, partitions in self._cluster.topics().items()
-        ]
         with RawClient(self._broker.port) as client:
-            reply = client.call(CreateTopicsRequest(topics=topics, timeout_ms=10_000, validate_only=False), 5)
-        if any(topic.error_code for topic in reply.topics):
-            raise ServerError(f"topics were not created: {reply.topics}")
+            for name, partitions in self._cluster.topics().items():
+                create_topic(client, name, len(partitions))
 
-
-def _bound(client: RawClient, at: TopicPartition, which: int) -> int:
-    found = client.call(list_offsets_request(at.topic, [at.partition], which), 5).topics[0].partitions[0]
-    if found.error_code:
-        raise ServerError(f"ListOffsets of {at}: {ErrorCode(found.error_code).name}")
-    return int(found.offset)
 
 
 def _eventually(condition: Callable[[], bool], limit_s: float, *, pause_s: float = LOOK_S) -> bool:

@@ -221,7 +221,7 @@ def _check_runs(name: str, state: ClusterState, partition: Partition, expected: 
             found = (offset, object_name, position)
             if batch is None or found != (batch.base_offset, (batch.incarnation, batch.object_number), batch.position):
                 raise SimulationFailure(f"I2: {name} has {found} in {run}, expected {batch}")
-            offset += batch.count
+            offset += batch.records
             position += batch.length
         if (offset, position) != (run.end_offset, run.position + run.length):
             raise SimulationFailure(f"I2: {name}: {run} holds records up to {offset}, bytes up to {position}")
@@ -249,7 +249,7 @@ def _check_batch(data: bytes, batch: PlacedBatch) -> None:
     length = int.from_bytes(content[LENGTH_AT : LENGTH_AT + 4], "big")
     checksum = int.from_bytes(content[CRC_AT : CRC_AT + 4], "big")
     count = int.from_bytes(content[COUNT_AT : COUNT_AT + 4], "big")
-    if (length + 12, content[MAGIC_AT : MAGIC_AT + 1], count) != (batch.length, b"\x02", batch.count):
+    if (length + 12, content[MAGIC_AT : MAGIC_AT + 1], count) != (batch.length, b"\x02", batch.records):
         raise SimulationFailure(f"I2: not the bytes of {batch}: length {length + 12}, {count} records")
     if crc32c(content[CHECKED_FROM:]) != checksum:
         raise SimulationFailure(f"I2: the bytes of {batch} do not have their CRC")

@@ -34,8 +34,9 @@ import threading
 import traceback
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
+from types import AsyncGeneratorType
 from typing import Any, Final, NoReturn, TypeVar, TypeVarTuple
 
 from tests.simulation.process import SimulatedProcess, current_process, process_of
@@ -218,7 +219,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def bury_generators(self) -> None:
         """Leave alone the asynchronous generators that wait for ever inside killed processes."""
-        generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = self._asyncgens  # type: ignore[attr-defined]
+        generators: weakref.WeakSet[AsyncGeneratorType[Any, Any]] = self._asyncgens  # type: ignore[attr-defined]
         for generator in list(generators):
             if generator.ag_running:
                 generators.discard(generator)
@@ -304,15 +305,15 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if self.failures:
             raise UncaughtError("\n".join(self.failures))
         if self._busy_turns > BUSY_TURNS_MAX:
-            raise Runaway(f"not idle for {self._busy_turns} turns\n{self._describe_tasks()}")
+            raise Runaway(f"not idle for {self._busy_turns} turns\n{self.describe_tasks()}")
         if self._now > self.time_limit_s:
-            raise Runaway(f"virtual time passed {self.time_limit_s} s\n{self._describe_tasks()}")
+            raise Runaway(f"virtual time passed {self.time_limit_s} s\n{self.describe_tasks()}")
 
     def _sleep(self, timeout_s: float | None) -> None:
         wakes = [] if timeout_s is None else [self._now + timeout_s]
         wakes += [self._arrivals[0][0]] if self._arrivals else []
         if not wakes:
-            raise Deadlock(f"nothing will ever happen again\n{self._describe_tasks()}")
+            raise Deadlock(f"nothing will ever happen again\n{self.describe_tasks()}")
         if min(wakes) > self._now:
             self._busy_turns = 0
             self._now = min(wakes) + self._oversleep()
@@ -347,7 +348,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if process is not None and not process.alive:
             handle.cancel()
 
-    def _describe_tasks(self) -> str:
+    def describe_tasks(self) -> str:
         living = [task for task in self.running_tasks() if task.process is None or task.process.alive]
         return "\n".join(_describe(task) for task in living)
 

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from msgspec import structs
 
 from kafscale.errors import OutcomeUnknown, StorageUnavailable
-from kafscale.metadata import checkpointer
+from kafscale.metadata import checkpointer, checkpoints
 from kafscale.metadata.appender import UNKNOWN_RETRY_SECONDS, Appender
 from kafscale.metadata.entries import CommitOffsets, GroupRebalanced, decode_entry, encode_entry
 from kafscale.metadata.log import AppendUid, LoadedLog, LogEntry
@@ -21,7 +21,7 @@ from kafscale.metadata.state import encoding, groups, producers
 from kafscale.metadata.state.groups import Groups, GroupState
 from kafscale.metadata.state.outcomes import BatchVerdict, SimpleOutcome, Verdict
 from kafscale.metadata.state.partition import Partition
-from kafscale.storage import write_path
+from kafscale.storage import cache, write_path
 from kafscale.storage.cache import CachedRun
 from kafscale.storage.format.segment import HEAD_BYTES
 from kafscale.storage.write_path import BatchResult, WritePath
@@ -195,7 +195,7 @@ def cached_runs_not_split() -> contextlib.AbstractContextManager[None]:
 
 def cached_offsets_not_set() -> contextlib.AbstractContextManager[None]:
     """Serve from the tail cache the base offsets that producers wrote."""
-    original = write_path.place_run
+    original = cache.place_run
 
     def place_run(data: memoryview, base_offset: int) -> CachedRun:
         placed = original(memoryview(bytearray(data)), base_offset)
@@ -220,7 +220,7 @@ def checkpoints_without_producers() -> contextlib.AbstractContextManager[None]:
 
 def checkpoints_without_last_entry() -> contextlib.AbstractContextManager[None]:
     """Leave the newest entry out of checkpoints, and do not compare hashes."""
-    advance = checkpointer.advance_checkpoint
+    advance = checkpoints.advance_checkpoint
     stack = contextlib.ExitStack()
 
     def advance_checkpoint(previous: bytes | None, entries: list[LogEntry], position: int) -> bytes:

@@ -1,8 +1,8 @@
 """What goes wrong on purpose during a run, besides the faults of single calls that the dice decide."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 from tests.simulation.audit import Auditor
 from tests.simulation.log import LogDisk
@@ -112,5 +112,5 @@ class Nemesis:
         if machine.run is None:
             machine.boot()
 
-    def _later(self, work: "asyncio.Future[None] | object") -> None:
-        self._tasks.append(asyncio.ensure_future(work))  # type: ignore[arg-type]
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.ensure_future(work))

@@ -38,7 +38,7 @@ class PlacedBatch(NamedTuple):
     """An accepted batch: its first offset, how many records, and where its bytes are."""
 
     base_offset: int
-    count: int
+    records: int
     incarnation: int
     object_number: int
     position: int

@@ -51,20 +51,28 @@ class Workload:
     ) -> None:
         self.history = history
         self.partitions = partitions
-        self.stopping = False
+        self._is_stopping = False
         self._make_client = make_client
         self._gone: set[str] = set()
+
+    def stop(self) -> None:
+        """Let every client finish what it has begun."""
+        self._is_stopping = True
+
+    def is_stopping(self) -> bool:
+        """Tell whether it is enough."""
+        return self._is_stopping
 
     async def produce(self, name: str) -> None:
         """Write bursts to one partition after another, as one producer after another."""
         number = 0
-        while not self.stopping:
+        while not self.is_stopping():
             number += 1
             client = self._make_client(f"{name}.{number}")
             producer = self._new_producer(client)
             for _ in range(client.random.randint(1, BURSTS_PER_PRODUCER_MAX)):
                 await producer.send(client.random.randint(1, BURST_RECORDS_MAX))
-                if self.stopping:
+                if self.is_stopping():
                     break
                 await _pause(client, PRODUCER_PAUSE_SECONDS)
             client.close()
@@ -73,14 +81,14 @@ class Workload:
         """Read partitions of its own choice; go back, or to others, now and then."""
         client = self._make_client(name)
         consumer = SimConsumer(client, self.history)
-        while not self.stopping:
+        while not self.is_stopping():
             chosen = client.random.sample(self.partitions, client.random.randint(1, len(self.partitions)))
             known = consumer.positions
             consumer.assign({at: client.random.randint(0, known.get(at, 0)) for at in chosen})
             client.forget_leaders()
             for _ in range(client.random.randint(1, 30)):
                 await consumer.poll()
-                if self.stopping:
+                if self.is_stopping():
                     break
                 await _pause(client, CONSUMER_PAUSE_SECONDS)
         client.close()
@@ -89,7 +97,7 @@ class Workload:
         """Ask for offsets by time."""
         client = self._make_client(name)
         consumer = SimConsumer(client, self.history)
-        while not self.stopping:
+        while not self.is_stopping():
             latest_ms = int(client.loop.time() * 1000) + 2000
             await consumer.look_up(client.random.choice(self.partitions), client.random.randint(0, latest_ms))
             await _pause(client, CONSUMER_PAUSE_SECONDS * 5)
@@ -98,13 +106,13 @@ class Workload:
     async def take_part(self, name: str, group: str, partitions: list[TopicPartition]) -> None:
         """Be one member of a group after another; some leave, some go without a word, some are killed."""
         number = 0
-        while not self.stopping:
+        while not self.is_stopping():
             number += 1
             client = self._make_client(f"{name}.{number}")
             member = SimMember(client, self.history, group, partitions, keep=client.random.random() < 0.3)
             running = asyncio.ensure_future(member.run())
             seconds = client.random.uniform(*MEMBER_SECONDS)
-            while seconds > 0 and not self.stopping and not running.done():
+            while seconds > 0 and not self.is_stopping() and not running.done():
                 await asyncio.wait((running,), timeout=min(seconds, 1.0))
                 seconds -= 1.0
             if client.random.random() < 0.5:
@@ -120,7 +128,7 @@ class Workload:
         """Look at what a group has committed, at any broker."""
         client = self._make_client(name)
         admin = SimAdmin(client, self.history)
-        while not self.stopping:
+        while not self.is_stopping():
             await admin.committed(group, client.random.choice(partitions))
             await _pause(client, CONSUMER_PAUSE_SECONDS)
         client.close()
@@ -129,7 +137,7 @@ class Workload:
         """Let one topic grow, and another one live and die again and again."""
         client = self._make_client(name)
         admin = SimAdmin(client, self.history)
-        while not self.stopping:
+        while not self.is_stopping():
             await _pause(client, ADMIN_PAUSE_SECONDS)
             count = sum(at.topic == growing for at in self.partitions)
             if client.random.random() < 0.3 and count < partitions_max:

@@ -98,9 +98,7 @@ class World:
         return await self._judge()
 
     def _build_machines(self) -> list[Machine]:
-        ground = Ground(
-            loop=self.loop, network=self.network, bucket=self.bucket, disk=self.disk, history=self.history
-        )
+        ground = Ground(loop=self.loop, network=self.network, bucket=self.bucket, disk=self.disk, history=self.history)
         count = 2 if self.random.random() < PAIR_CHANCE else 1
         return [
             Machine(
@@ -142,7 +140,7 @@ class World:
         self.disk.heal()
         for machine in self.machines:
             await machine.until_serving()
-        self.workload.stopping = True
+        self.workload.stop()
 
     async def _read_everything(self) -> None:
         self.nemesis.note_bounds()
@@ -177,7 +175,7 @@ class World:
         )
 
     def _working(self) -> str:
-        return self.loop._describe_tasks()
+        return self.loop.describe_tasks()
 
 
 async def run_world(loop: SimulatedLoop) -> None:

@@ -7,7 +7,8 @@ test wants to be wrong it sends as bytes. Every wait is bounded by the client's 
 import contextlib
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -16,7 +17,14 @@ from kafka.protocol.api_message import ApiMessage
 from kafscale.protocol.api import FLEXIBLE_FROM, NEVER, response_header_is_flexible
 from kafscale.protocol.batches import iterate_batches
 from kafscale.protocol.codec import decode_response, encode_request
-from kafscale.protocol.messages import FetchRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest
+from kafscale.protocol.error_codes import ErrorCode
+from kafscale.protocol.messages import (
+    CreateTopicsRequest,
+    FetchRequest,
+    ListOffsetsRequest,
+    MetadataRequest,
+    ProduceRequest,
+)
 from kafscale.protocol.records import iterate_records
 from tests.support.server_process import LOOPBACK
 
@@ -192,12 +200,42 @@ def metadata_request(topics: Sequence[str], *, create: bool = False) -> Metadata
     return MetadataRequest(topics=asked, allow_auto_topic_creation=create)
 
 
+def create_topics_request(name: str, partitions: int, configs: Mapping[str, str] | None = None) -> CreateTopicsRequest:
+    """Return a CreateTopics request for one topic."""
+    entries = [
+        CreateTopicsRequest.CreatableTopic.CreatableTopicConfig(name=key, value=value)
+        for key, value in (configs or {}).items()
+    ]
+    topic = CreateTopicsRequest.CreatableTopic(
+        name=name, num_partitions=partitions, replication_factor=1, assignments=[], configs=entries
+    )
+    return CreateTopicsRequest(topics=[topic], timeout_ms=10_000, validate_only=False)
+
+
+def create_topic(client: RawClient, name: str, partitions: int, configs: Mapping[str, str] | None = None) -> None:
+    """Make a topic and wait until every partition can be asked for its offsets."""
+    (created,) = client.call(create_topics_request(name, partitions, configs), 5).topics
+    if created.error_code:
+        raise AssertionError(f"CreateTopics of {name}: {ErrorCode(created.error_code).name}: {created.error_message}")
+    deadline = time.monotonic() + TIMEOUT_S
+    asked = list_offsets_request(name, range(partitions), LATEST)
+    while any(found.error_code for found in client.call(asked, 5).topics[0].partitions):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{name} has no leaders")
+        time.sleep(0.05)
+
+
+def bound(client: RawClient, topic: str, partition: int, which: int) -> int:
+    """Return a partition's first offset (`EARLIEST`) or its high watermark (`LATEST`)."""
+    found = client.call(list_offsets_request(topic, [partition], which), 5).topics[0].partitions[0]
+    if found.error_code:
+        raise AssertionError(f"ListOffsets of {topic}-{partition}: {ErrorCode(found.error_code).name}")
+    return int(found.offset)
+
+
 def end_offset(client: RawClient, topic: str, partition: int = 0) -> int:
     """Return a partition's high watermark."""
-    found = client.call(list_offsets_request(topic, [partition], LATEST), 5).topics[0].partitions[0]
-    if found.error_code:
-        raise AssertionError(f"ListOffsets of {topic}-{partition}: error {found.error_code}")
-    return int(found.offset)
+    return bound(client, topic, partition, LATEST)
 
 
 def records_of(data: bytes | None, position: int) -> Iterator[tuple[int, bytes | None]]:
