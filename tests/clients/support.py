@@ -37,8 +37,8 @@ PARTITIONS = 6
 WAIT_S = 30.0
 """Limit of one wait. Far above what a loaded two-core machine needs, so that only a real stall reaches it."""
 
-BASE_TIMESTAMP_MS = 1_700_000_000_000
-"""2023-11-14: far enough from now that a broker which stamps records itself cannot hit it by luck."""
+BASE_TIMESTAMP_MS = time.time_ns() // 1_000_000 - 3_600_000
+"""An hour ago: no broker that stamps records itself hits it by luck, and retention does not delete it meanwhile."""
 
 LARGE_VALUE_BYTES = 1_000_000
 """Kafka's default `max.message.bytes` is 1,048,588 for the whole batch: this fits, one half more does not."""

@@ -841,9 +841,7 @@ class TestGroups:
             pytest.param({**QUICK_GROUP, "partition.assignment.strategy": "range"}, id="range"),
             pytest.param({**QUICK_GROUP, "partition.assignment.strategy": "roundrobin"}, id="roundrobin"),
             pytest.param({**QUICK_GROUP, "partition.assignment.strategy": "cooperative-sticky"}, id="cooperative"),
-            pytest.param(
-                {"group.protocol": "consumer"}, id="kip-848", marks=pytest.mark.apache_only("KIP-848 groups")
-            ),
+            pytest.param({"group.protocol": "consumer"}, id="kip-848", marks=pytest.mark.apache_only("KIP-848 groups")),
         ],
     )
     def test_grows_and_shrinks(self, bootstrap: str, settings: dict[str, Any]) -> None:
