@@ -12,7 +12,7 @@ from kafscale.config import BrokerSettings
 from kafscale.config.values import ConfigType, format_value
 from kafscale.metadata.entries import AlterConfigs, ConfigChange, TopicId
 from kafscale.protocol.error_codes import ErrorCode
-from kafscale.topic_configs import TOPIC_CONFIGS, InvalidTopicConfigError, topic_value, validate_topic_configs
+from kafscale.topic_configs import TOPIC_CONFIGS, topic_value, validate_topic_configs
 
 JUDGED_TOGETHER: Final = ("max.compaction.lag.ms", "min.compaction.lag.ms")
 """Configs whose values must fit each other: a change of one is worked out from both."""

@@ -90,6 +90,7 @@ class Connection(asyncio.BufferedProtocol):
         self._is_reading = True
         self._is_closed = False
         self._is_draining = False
+        self._is_starting = False
         self.connection_id = -1
         self.peer_host = ""
         self.last_active = 0.0
@@ -119,12 +120,15 @@ class Connection(asyncio.BufferedProtocol):
         try:
             for frame in self._reader.received(nbytes):
                 self._take(frame)
+            if self._reader.fault is not None:
+                raise self._reader.fault
             self._respect_budget()
         except MalformedRequest as error:
-            self._close_for(error)
-            return
+            self._log_malformed(error)
+            self._is_draining = True
         self._start_requests()
         self._adjust_reading()
+        self._close_if_drained()
 
     def eof_received(self) -> bool:
         return False
@@ -164,8 +168,7 @@ class Connection(asyncio.BufferedProtocol):
         """Take no further requests; close once those taken are answered."""
         self._is_draining = True
         self._adjust_reading()
-        if not self.has_replies_due:
-            self.close()
+        self._close_if_drained()
 
     def close(self) -> None:
         """Close after what is written is sent."""
@@ -232,6 +235,13 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
 
     def _start_requests(self) -> None:
+        # A request answered at once comes back here; the loop that started it goes on with the next one.
+        if not self._is_starting:
+            self._is_starting = True
+            self._start_waiting()
+            self._is_starting = False
+
+    def _start_waiting(self) -> None:
         while self._incoming and self._may_start(self._incoming[0].header):
             incoming = self._incoming.popleft()
             reply = _Reply(incoming)
@@ -239,16 +249,15 @@ class Connection(asyncio.BufferedProtocol):
             try:
                 self._start(incoming, reply)
             except MalformedRequest as error:
-                self._close_for(error)
+                self._log_malformed(error)
+                self._end_at(reply)
             except CloseConnection:
-                self._discard(reply)
-                self.close()
+                self._end_at(reply)
             except Exception:  # noqa: BLE001 - a bug in one request must not end the process
                 _log.exception(
                     "request %d of %s failed; closing its connection", incoming.header.api_key, self.peer_host
                 )
-                self._discard(reply)
-                self.close()
+                self._end_at(reply)
 
     def _may_start(self, header: RequestHeader) -> bool:
         if self._is_closed or not self._is_writable:
@@ -287,20 +296,18 @@ class Connection(asyncio.BufferedProtocol):
         try:
             chunks = await route.handle(self._services, context, body)
         except MalformedRequest as error:
-            self._discard(reply)
-            self._close_for(error)
+            self._log_malformed(error)
+            self._end_at(reply)
         except KafScaleError as error:
             _log.warning("%s of %s failed; closing its connection: %s", route.key.name, self.peer_host, error)
-            self._discard(reply)
-            self.close()
+            self._end_at(reply)
         except Exception:  # noqa: BLE001 - a bug in one request must not end the process
             _log.exception("%s of %s failed; closing its connection", route.key.name, self.peer_host)
-            self._discard(reply)
-            self.close()
+            self._end_at(reply)
         else:
-            self._answer(reply, chunks)
-        finally:
+            # The answer may begin the next request, and with it the next task.
             self._task = None
+            self._answer(reply, chunks)
 
     # replies
 
@@ -316,13 +323,23 @@ class Connection(asyncio.BufferedProtocol):
         if self._incoming:
             self._start_requests()
         self._adjust_reading()
-        if self._is_draining and not self.has_replies_due:
-            self.close()
+        self._close_if_drained()
 
-    def _discard(self, reply: _Reply) -> None:
-        self._services.budget.release(reply.reserved)
+    def _end_at(self, reply: _Reply) -> None:
+        """Close without this reply: what was asked before it is answered, what was asked after it is dropped."""
+        dropped = reply.reserved + sum(incoming.reserved for incoming in self._incoming)
         reply.reserved = 0
         reply.chunks = ()
+        self._incoming.clear()
+        self._services.budget.release(dropped)
+        self._is_draining = True
+        self._send_ready()
+        self._adjust_reading()
+        self._close_if_drained()
+
+    def _close_if_drained(self) -> None:
+        if self._is_draining and not self.has_replies_due:
+            self.close()
 
     def _send_ready(self) -> None:
         out: list[Buffer] = []
@@ -341,6 +358,5 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._transport.writelines(out)
 
-    def _close_for(self, error: MalformedRequest) -> None:
+    def _log_malformed(self, error: MalformedRequest) -> None:
         _log.info("closing the connection of %s: %s", self.peer_host or "an unknown peer", error)
-        self.close()

@@ -1,4 +1,4 @@
-"""Creating, growing, altering and deleting topics: the rules of Kafka's ReplicationControlManager in front of the log."""
+"""Creating, growing, altering and deleting topics: Kafka's ReplicationControlManager in front of the log."""
 
 import re
 from collections.abc import Mapping, Sequence

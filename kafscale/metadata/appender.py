@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from kafscale.clock import Clock
-from kafscale.errors import FatalLogFailure, OutcomeUnknown, StorageUnavailable
+from kafscale.errors import OutcomeUnknown, StorageUnavailable
 from kafscale.metadata.entries import SCHEMA_LEVEL, Command, Entry, encode_entry, encoded_size
 from kafscale.metadata.log import ENTRY_BYTES_MAX, AppendUid, MetadataLog
 from kafscale.metadata.replica import Replica
@@ -74,7 +74,7 @@ class Appender:
     def append(self, command: Command, done: Done) -> None:
         """Append `command`; `done` gets its outcome in the step in which it is applied, or an error.
 
-        The error is `StorageUnavailable` (certainly not written) or `FatalLogFailure` (the process is stopping).
+        The error is `StorageUnavailable` (certainly not written) or another one (the process is stopping).
         """
         if self._closed:
             done(StorageUnavailable("the broker is shutting down"))
@@ -112,7 +112,7 @@ class Appender:
         try:
             while self._waiting:
                 await self._append(self._next_batch())
-        except FatalLogFailure as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
             self._closed = True
             self._fail_waiting(error)
             self._on_failure(error)
@@ -146,21 +146,25 @@ class Appender:
         self._replica.expect(self._number, applied)
         try:
             await self._append_until_decided(AppendUid(self._incarnation, self._number), encode_entry(entry))
-        except StorageUnavailable as error:
-            self._replica.forget(self._number)
-            for waiting in batch:
-                waiting.done(error)
+        except Exception as error:
+            # An append whose first outcome was unknown may have been applied, and answered, before it fails.
+            if self._replica.forget(self._number):
+                for waiting in batch:
+                    waiting.done(error)
+            if not isinstance(error, StorageUnavailable):
+                raise
             self._fail_waiting(error)
-        except FatalLogFailure as error:
-            for waiting in batch:
-                waiting.done(error)
-            raise
 
     async def _append_until_decided(self, uid: AppendUid, payload: bytes) -> None:
+        is_unknown = False
         while True:
             try:
                 await self._log.append(uid, payload)
-            except OutcomeUnknown as error:
+            except (OutcomeUnknown, StorageUnavailable) as error:
+                # A refusal speaks of its own attempt only: one before it, of unknown outcome, may still be written.
+                is_unknown = is_unknown or isinstance(error, OutcomeUnknown)
+                if not is_unknown:
+                    raise
                 _log.warning("append %d: outcome unknown, asking again: %s", uid.number, error)
                 await asyncio.sleep(UNKNOWN_RETRY_SECONDS)
             else:

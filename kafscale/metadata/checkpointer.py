@@ -57,27 +57,36 @@ class ProcessBuilder:
     """Builds in a fresh Python process, fed through its standard input."""
 
     async def build(self, previous: bytes | None, entries: list[LogEntry], position: int) -> bytes:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "kafscale.metadata.checkpoint_process",
-            str(position),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        process = await self._spawn(position)
         frames = [FRAME.pack(0, len(previous)), previous] if previous is not None else []
         for entry in entries:
             frames += (FRAME.pack(entry.position, len(entry.payload)), entry.payload)
         try:
             out, errors = await process.communicate(b"".join(frames))
         except BaseException:
-            process.kill()
+            if process.returncode is None:
+                process.kill()
+            # Reaps it and closes its pipes.
+            await process.communicate()
             raise
         if process.returncode != 0:
             message = errors.decode(errors="replace").strip().splitlines()[-1:]
             raise StorageUnavailable(f"the checkpoint process failed ({process.returncode}): {message}")
         return out
+
+    async def _spawn(self, position: int) -> asyncio.subprocess.Process:
+        try:
+            return await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "kafscale.metadata.checkpoint_process",
+                str(position),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        except OSError as error:
+            raise StorageUnavailable(f"the checkpoint process could not be started: {error}") from error
 
 
 class Checkpointer:

@@ -7,7 +7,7 @@ Format, all integers big-endian:
             6   log position u64
            14   state hash, 32 bytes
            46   payload length u64
-           54   CRC-32C of the payload u32
+           54   CRC-32C of the first 54 bytes and the payload u32
            58   payload: the canonical encoding (see `kafscale.metadata.state.encoding`)
 
 Readers refuse an unknown version.
@@ -27,7 +27,9 @@ from kafscale.metadata.state.encoding import decode_state, encode_state, state_h
 MAGIC = b"KSCP"
 VERSION = 1
 
-_HEAD = struct.Struct(">4sHQ32sQI")
+_HEAD = struct.Struct(">4sHQ32sQ")
+_CHECKSUM = struct.Struct(">I")
+_PAYLOAD_AT = _HEAD.size + _CHECKSUM.size
 
 
 class CheckpointStore(Protocol):
@@ -57,8 +59,8 @@ class Checkpoint(NamedTuple):
 def encode_checkpoint(position: int, state: ClusterState) -> bytes:
     """Return the checkpoint object of `state` as of `position`."""
     payload = encode_state(state)
-    head = _HEAD.pack(MAGIC, VERSION, position, state_hash(state), len(payload), crc32c(payload))
-    return head + payload
+    head = _HEAD.pack(MAGIC, VERSION, position, state_hash(state), len(payload))
+    return head + _CHECKSUM.pack(crc32c(payload, crc32c(head))) + payload
 
 
 def decode_checkpoint(data: bytes) -> Checkpoint:
@@ -66,13 +68,14 @@ def decode_checkpoint(data: bytes) -> Checkpoint:
 
     Raises `DataCorrupt` when it is damaged, cut short, of an unknown version, or does not hash to its own hash.
     """
-    if len(data) < _HEAD.size:
+    if len(data) < _PAYLOAD_AT:
         raise DataCorrupt("the checkpoint is cut short")
-    magic, version, position, digest, length, checksum = _HEAD.unpack_from(data)
+    magic, version, position, digest, length = _HEAD.unpack_from(data)
+    (checksum,) = _CHECKSUM.unpack_from(data, _HEAD.size)
     if magic != MAGIC or version != VERSION:
         raise DataCorrupt(f"not a checkpoint of version {VERSION} (magic {magic!r}, version {version})")
-    payload = data[_HEAD.size :]
-    if len(payload) != length or crc32c(payload) != checksum:
+    payload = data[_PAYLOAD_AT:]
+    if len(payload) != length or crc32c(payload, crc32c(data[: _HEAD.size])) != checksum:
         raise DataCorrupt("the checkpoint's bytes are not what was written")
     state = decode_state(payload)
     if state_hash(state) != digest:

@@ -6,9 +6,10 @@ any observer hears of it: so a write is in the tail cache before the first fetch
 """
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 from kafscale.errors import Bug
 from kafscale.metadata.entries import AppendBatches, Entry, decode_entry
@@ -16,6 +17,8 @@ from kafscale.metadata.log import LogEntry, MetadataLog
 from kafscale.metadata.state.cluster import ClusterState
 from kafscale.metadata.state.encoding import state_hash
 from kafscale.metadata.state.outcomes import AppendOutcome, Outcome
+
+_log = logging.getLogger(__name__)
 
 OutcomesCallback = Callable[[list[Outcome]], None]
 
@@ -43,7 +46,7 @@ class Replica:
         self.bytes_applied = 0
         self._seals: dict[int, bytes] = {}
         self._sealing: dict[int, asyncio.Future[bytes]] = {}
-        self._broken = False
+        self._failure: Exception | None = None
         self._log = log
         self._incarnation = incarnation
         self._on_failure = on_failure
@@ -66,27 +69,34 @@ class Replica:
         """Call `callback` with the outcomes when the own entry `number` is applied."""
         self._expected[number] = callback
 
-    def forget(self, number: int) -> None:
-        """Stop expecting an own entry that was certainly not written."""
-        self._expected.pop(number, None)
+    def forget(self, number: int) -> bool:
+        """Stop expecting an own entry; tells whether it was still expected, so that nobody is answered twice."""
+        return self._expected.pop(number, None) is not None
 
     def entries(self, entries: Sequence[LogEntry]) -> None:
-        self._queue.extend(entries)
-        if self._applying is None and not self._broken:
-            self._drain()
+        self._take(entries)
 
     def sealed(self, position: int) -> None:
-        self._queue.append(position)
-        if self._applying is None and not self._broken:
-            self._drain()
+        self._take((position,))
 
     def failed(self, error: Exception) -> None:
+        """Nothing more is applied: the process must stop, and whoever waits learns it too."""
+        if self._failure is not None:
+            return
+        self._failure = error
         self._on_failure(error)
+        futures: list[asyncio.Future[Any]] = [future for _, future in self._waiting]
+        futures += self._sealing.values()
+        for future in futures:
+            if not future.done():
+                future.set_exception(error)
 
     async def wait_applied(self, position: int) -> None:
-        """Return once everything up to `position` is applied."""
+        """Return once everything up to `position` is applied. Raises what ended the applying before that."""
         if self.position >= position:
             return
+        if self._failure is not None:
+            raise self._failure
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((position, future))
         await future
@@ -95,6 +105,8 @@ class Replica:
         """Return this broker's state hash at a seal, once it has applied everything before it."""
         if position in self._seals:
             return self._seals.pop(position)
+        if self._failure is not None:
+            raise self._failure
         self._sealing[position] = asyncio.get_running_loop().create_future()
         return await self._sealing[position]
 
@@ -123,13 +135,23 @@ class Replica:
         self._barrier, self._next_barrier = self._next_barrier, None
         await self._run_barrier()
 
+    def _take(self, items: Iterable[LogEntry | int]) -> None:
+        if self._failure is not None:
+            return
+        self._queue.extend(items)
+        if self._applying is None:
+            self._drain()
+
     def _drain(self) -> None:
+        if self._failure is not None:
+            return
         try:
             self._apply_queue()
-        except Exception as error:
-            self._broken = True
-            self._on_failure(Bug(f"applying the metadata log failed after position {self.position}: {error!r}"))
-            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, half an entry may be applied
+            bug = Bug(f"applying the metadata log failed after position {self.position}: {error!r}")
+            bug.__cause__ = error
+            _log.critical("half an entry may be applied", exc_info=bug)
+            self.failed(bug)
 
     def _apply_queue(self) -> None:
         while self._queue:
@@ -142,7 +164,7 @@ class Replica:
                 self._applying = self._apply(item)
             if next(self._applying, self) is not self:
                 asyncio.get_running_loop().call_soon(self._drain)
-                return
+                break
             self._applying = None
             self._queue.popleft()
         self._wake()

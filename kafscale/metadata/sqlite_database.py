@@ -148,7 +148,7 @@ class LogDatabase:
 
     def _damaged(self, what: str) -> StartRefused:
         return self._refused(
-            f"damaged: {what}. Restore the file from a backup, or rebuild it from the objects with `kafscale recover`"
+            f"damaged: {what}. Restore the file from a backup; it alone says in what order the records belong"
         )
 
     def _open(self) -> None:

@@ -239,8 +239,8 @@ def _check_not_orphaned(files: FileSystem, path: Path) -> None:
     if _holds_an_object(files, path / OBJECTS_NAME):
         raise _refused(
             path,
-            f"it holds objects but no {METADATA_NAME}; restore that file from a backup,"
-            " or rebuild it from the objects with `kafscale recover`",
+            f"it holds objects but no {METADATA_NAME}, which alone says in what order they belong; restore that file"
+            " from a backup, or choose an empty directory with --data-dir",
         )
 
 

@@ -35,8 +35,11 @@ _log = logging.getLogger(__name__)
 ROWS_PER_PARTITION_MAX = 1024
 """Batches in one PartitionBatches: applying them takes about 3 ms, the longest step the event loop should see."""
 
-COMMAND_FACTS_BYTES_MAX = 512 * 1024
-"""Batch facts in one AppendBatches: half of what an entry may hold, so that two such commands can share it."""
+APPEND_BYTES_MAX = 512 * 1024
+"""One AppendBatches takes at most half of what an entry may hold, so that two such commands can share it."""
+
+STRETCH_BYTES_MAX = 34
+"""What a PartitionBatches takes besides its facts: an array head, topic id (18), two integers (5 each), bytes head."""
 
 SWEEP_SECONDS = 1.0
 """How often batches past their request's timeout are looked for; timeouts are tens of seconds."""
@@ -244,6 +247,8 @@ class WritePath:
         self._puts = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._close_scheduled = False
+        self._is_broken = False
+        """A PUT failed in a way that must not happen: the process is stopping, and nothing further is stored."""
         appender.resolved_below = self._resolved_below
 
     def append(self, batches: list[ProducedBatch], connection_id: int, timeout_seconds: float, done: Results) -> None:
@@ -280,12 +285,12 @@ class WritePath:
                     expired.add((key, part.sender))
                     self._fail_part(key, part, _TIMED_OUT)
         if expired:
-            self._fail_senders(expired)
+            self._fail_senders(expired, self._unsubmitted())
 
     async def close(self) -> None:
         """Flush and commit everything that was taken, then stop."""
         self._schedule()
-        while self._tasks or self._closed or self._open.lanes:
+        while self._tasks or ((self._closed or self._open.lanes) and not self._is_broken):
             if self._tasks:
                 await asyncio.wait(tuple(self._tasks), return_when=asyncio.FIRST_COMPLETED)
             else:
@@ -322,9 +327,9 @@ class WritePath:
             await self._store.put(flush_key(self._incarnation, flush.number), (HEAD, flush.body, tail))
         except StorageUnavailable as error:
             _log.error("flush %d of %d bytes could not be stored: %s", flush.number, flush.size, error)
-            self._uncommitted.remove(flush)
             self._fail(flush)
         except KafScaleError as error:
+            self._is_broken = True
             self._on_failure(error)
             return
         else:
@@ -368,7 +373,8 @@ class WritePath:
                     self._settle(flush, stretch, verdicts)
             else:
                 _log.error("flush %d could not be committed: %s", flush.number, outcome)
-                self._fail_parts([(_key(stretch), part) for stretch in stretches for part in stretch.parts])
+                parts = [(_key(stretch), part) for stretch in stretches for part in stretch.parts]
+                self._fail_parts(parts, self._unsubmitted())
 
         self._appender.append(command, done)
 
@@ -400,17 +406,20 @@ class WritePath:
             raise Bug(f"a validated batch is not one: {error}") from error
 
     def _fail(self, flush: _Flush) -> None:
+        """Give up a flush that is not stored; the ones in front of it can still be committed."""
         self._undecided.pop(flush.number, None)
-        self._fail_parts(list(flush.parts()))
+        position = self._uncommitted.index(flush)
+        del self._uncommitted[position]
+        self._fail_parts(list(flush.parts()), self._unsubmitted()[position:])
 
-    def _fail_parts(self, parts: list[tuple[PartitionKey, _Part]]) -> None:
+    def _fail_parts(self, parts: list[tuple[PartitionKey, _Part]], later: list[_Flush]) -> None:
         senders = {(key, part.sender) for key, part in parts if not part.settled}
         for key, part in parts:
             self._fail_part(key, part, _STORAGE_FAILED)
-        self._fail_senders(senders)
+        self._fail_senders(senders, later)
 
-    def _fail_senders(self, senders: set[tuple[PartitionKey, int]]) -> None:
-        for flush in self._unsubmitted():
+    def _fail_senders(self, senders: set[tuple[PartitionKey, int]], later: list[_Flush]) -> None:
+        for flush in later:
             for key, part in flush.parts():
                 if (key, part.sender) in senders:
                     self._fail_part(key, part, _STORAGE_FAILED)
@@ -459,11 +468,11 @@ def _split_commands(stretches: Iterator[_Stretch]) -> Iterator[list[_Stretch]]:
     command: list[_Stretch] = []
     size = 0
     for stretch in stretches:
-        facts = len(stretch.parts) * BATCH_FACTS.size
-        if command and size + facts > COMMAND_FACTS_BYTES_MAX:
+        needed = STRETCH_BYTES_MAX + len(stretch.parts) * BATCH_FACTS.size
+        if command and size + needed > APPEND_BYTES_MAX:
             yield command
             command, size = [], 0
         command.append(stretch)
-        size += facts
+        size += needed
     if command:
         yield command

@@ -6,7 +6,6 @@ for example: what differs there is listed beside the test.
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -22,6 +21,12 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
     settings = {"group.initial.rebalance.delay.ms": "0"}
     with BrokerProcess(tmp_path_factory.mktemp("broker") / "data", settings=settings) as running:
         yield running
+
+
+@pytest.fixture
+def is_elsewhere() -> bool:
+    """Whether the server under test is not this repository's broker."""
+    return BOOTSTRAP_VARIABLE in os.environ
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ ends the campaign with exit code 1; it names the directory's seed, and data, bro
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -65,6 +66,8 @@ def main() -> None:
     """Run the campaign of the command line."""
     arguments = _parse_arguments()
     state = _load(arguments.state, arguments.seed)
+    # Ended from outside, it takes its broker and its clients with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while state.runs < arguments.runs and not state.findings:
             for line in campaign_directory(state, min(RUNS_PER_DIRECTORY, arguments.runs - state.runs)):

@@ -345,6 +345,8 @@ class CrashMember(CrashClient):
         """Assignments and revocations so far."""
         self.owned: frozenset[TopicPartition] = frozenset()
         self._settings = settings
+        self._uncommitted: dict[TopicPartition, int] = {}
+        """Read and not yet committed, of partitions that are still ours."""
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -370,14 +372,14 @@ class CrashMember(CrashClient):
         self._consumer.close()
 
     def step(self) -> None:
-        reached: dict[TopicPartition, int] = {}
         for message in self._consumer.consume(self.random.choice([20, 300]), STEP_S):
             topic, partition, offset = message.topic(), message.partition(), message.offset()
             if message.error() is None and topic is not None and partition is not None and offset is not None:
-                reached[TopicPartition(topic, partition)] = offset + 1
+                self._uncommitted[TopicPartition(topic, partition)] = offset + 1
         self.owned = frozenset(TopicPartition(at.topic, at.partition) for at in self._consumer.assignment())
-        if reached:
-            self._commit(reached)
+        self._uncommitted = {at: offset for at, offset in self._uncommitted.items() if at in self.owned}
+        if self._uncommitted:
+            self._commit(self._uncommitted)
 
     def _rebalanced(self, _consumer: Consumer, _partitions: list[ClientPartition]) -> None:
         self.rebalances += 1
@@ -399,6 +401,7 @@ class CrashMember(CrashClient):
             commit = commits[TopicPartition(result.topic, result.partition)]
             if result.error is None:
                 self.history.ok(commit, Committed())
+                del self._uncommitted[commit.call.at]
             else:
                 self.history.unknown(commit, str(result.error))
 

@@ -380,7 +380,6 @@ class CrashDirectory:
                 create_topic(client, name, len(partitions))
 
 
-
 def _eventually(condition: Callable[[], bool], limit_s: float, *, pause_s: float = LOOK_S) -> bool:
     deadline = time.monotonic() + limit_s
     while not condition():

@@ -12,7 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.simulation.campaign import State, parse_seeds, run_seeds, summary, work
+from tests.simulation.campaign import State, Workers, parse_seeds, summary, work
+from tests.simulation.mutants import MUTANTS
 
 
 def main(arguments: list[str]) -> int:
@@ -22,6 +23,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per CPU)")
     parser.add_argument("--seconds", type=float, default=math.inf, help="begin no seed after so many seconds")
     parser.add_argument("--state", type=Path, help="file of results: seeds that are in it are not run again")
+    parser.add_argument("--mutant", choices=MUTANTS, default="", help="run this wrong broker, each seed once")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.worker:
@@ -30,10 +32,11 @@ def main(arguments: list[str]) -> int:
     state = State(options.state)
     began_s = time.monotonic()
     seeds = [seed for seed in options.seeds if seed not in state.results]
-    for result in run_seeds(seeds, options.jobs, options.seconds):
-        state.add(result)
-        if result.failure:
-            print(f"seed {result.seed} FAILED after {result.wall_s:.1f} s\n{result.failure}\n", flush=True)
+    with Workers(options.jobs) as workers:
+        for result in workers.run(seeds, options.seconds, options.mutant):
+            state.add(result)
+            if result.failure:
+                print(f"seed {result.seed} FAILED after {result.wall_s:.1f} s\n{result.failure}\n", flush=True)
     asked = {seed: state.results[seed] for seed in options.seeds if seed in state.results}
     print(summary(asked, time.monotonic() - began_s))
     return 1 if any(result.failure for result in asked.values()) else 0

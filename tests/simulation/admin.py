@@ -10,6 +10,7 @@ from kafscale.protocol.error_codes import ErrorCode
 from kafscale.protocol.messages import (
     CreatePartitionsRequest,
     CreateTopicsRequest,
+    DeleteRecordsRequest,
     DeleteTopicsRequest,
     OffsetFetchRequest,
 )
@@ -58,6 +59,20 @@ class SimAdmin:
             return CreatePartitionsRequest(topics=[grown], timeout_ms=TIMEOUT_MS, validate_only=False)
 
         await self._until(request, lambda reply: reply.results[0].error_code, ErrorCode.INVALID_PARTITIONS)
+
+    async def delete_records(self, at: TopicPartition, offset: int) -> None:
+        """Delete the records below an offset, or find that there are not so many."""
+        topic = DeleteRecordsRequest.DeleteRecordsTopic
+        partition = topic.DeleteRecordsPartition(partition_index=at.partition, offset=offset)
+
+        def request() -> Any:
+            topics = [topic(name=at.topic, partitions=[partition])]
+            return DeleteRecordsRequest(topics=topics, timeout_ms=TIMEOUT_MS)
+
+        def error(reply: Any) -> int:
+            return int(reply.topics[0].partitions[0].error_code)
+
+        await self._until(request, error, ErrorCode.OFFSET_OUT_OF_RANGE)
 
     async def committed(self, group: str, at: TopicPartition) -> int:
         """Return a group's committed offset and record it in the history."""

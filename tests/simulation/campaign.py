@@ -6,20 +6,23 @@ and answers each with a line of JSON. A worker that dies fails the seed it had, 
 
 import json
 import logging
+import math
 import os
 import re
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
-from tests.simulation.runner import HASH_SEED, run_twice
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.runner import HASH_SEED, run_once, run_twice
 from tests.simulation.world import run_world
 
 REPORT_CHARACTERS_MAX: Final = 4_000
@@ -48,15 +51,21 @@ def parse_seeds(text: str) -> range:
     return range(first, int(match[2] or first) + 1)
 
 
-def run_seed(seed: int) -> Result:
-    """Run one seed twice in this process."""
+def run_seed(seed: int, mutant: str = "") -> Result:
+    """Run one seed in this process: twice, or once with the mutant of this name in the place of the broker."""
     began_s = time.monotonic()
+    failure, digest, virtual_s = "", "", 0.0
     try:
-        run = run_twice(run_world, seed)
+        if mutant:
+            with MUTANTS[mutant]():
+                run = run_once(run_world, seed)
+        else:
+            run = run_twice(run_world, seed)
+        digest, virtual_s = run.digest, run.virtual_s
     except Exception as error:  # noqa: BLE001 (whatever it is, the seed is the news)
-        return Result(seed=seed, failure=describe(error), digest="", virtual_s=0.0, wall_s=time.monotonic() - began_s)
+        failure = describe(error) or "failed without a word"
     wall_s = time.monotonic() - began_s
-    return Result(seed=seed, failure="", digest=run.digest, virtual_s=run.virtual_s, wall_s=wall_s)
+    return Result(seed=seed, failure=failure, digest=digest, virtual_s=virtual_s, wall_s=wall_s)
 
 
 def describe(error: BaseException) -> str:
@@ -79,10 +88,11 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def work() -> None:
-    """Be a worker: seeds in, results out."""
+    """Be a worker: lines of seed and mutant in, results out."""
     logging.disable(logging.CRITICAL)
     for line in sys.stdin:
-        print(json.dumps(asdict(run_seed(int(line)))), flush=True)
+        seed, _, mutant = line.strip().partition(" ")
+        print(json.dumps(asdict(run_seed(int(seed), mutant))), flush=True)
 
 
 class Worker:
@@ -91,22 +101,22 @@ class Worker:
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
 
-    def run(self, seed: int) -> Result:
+    def run(self, seed: int, mutant: str) -> Result:
         """Run one seed."""
         began_s = time.monotonic()
         process = self._process = self._process or _start_worker()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(f"{seed}\n")
+            process.stdin.write(f"{seed} {mutant}\n")
             process.stdin.flush()
             line = process.stdout.readline()
         except BrokenPipeError:
             line = ""
         if line:
             return Result(**json.loads(line))
-        self._process = None
-        failure = f"the worker died with exit status {process.wait()}"
+        self.close()
+        failure = f"the worker died with exit status {process.returncode}"
         return Result(seed=seed, failure=failure, digest="", virtual_s=0.0, wall_s=time.monotonic() - began_s)
 
     def close(self) -> None:
@@ -114,6 +124,7 @@ class Worker:
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
+            self._process = None
 
 
 def _start_worker() -> "subprocess.Popen[str]":
@@ -122,36 +133,53 @@ def _start_worker() -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
 
-def run_seeds(seeds: Sequence[int], jobs: int, seconds: float) -> Iterator[Result]:
-    """Yield the result of each seed as it comes; after `seconds` begin no further one."""
-    deadline_s = time.monotonic() + seconds
-    workers = [Worker() for _ in range(jobs)]
-    free: SimpleQueue[Worker] = SimpleQueue()
-    for worker in workers:
-        free.put(worker)
+class Workers:
+    """Some workers. Use as a context manager."""
 
-    def run(seed: int) -> Result:
-        worker = free.get()
-        try:
-            return worker.run(seed)
-        finally:
-            free.put(worker)
+    def __init__(self, jobs: int) -> None:
+        self._jobs = jobs
+        self._workers = [Worker() for _ in range(jobs)]
+        self._free: SimpleQueue[Worker] = SimpleQueue()
+        self._pool = ThreadPoolExecutor(jobs)
+        for worker in self._workers:
+            self._free.put(worker)
 
-    left = iter(seeds)
-    with ThreadPoolExecutor(jobs) as pool:
+    def run(self, seeds: Iterable[int], seconds: float = math.inf, mutant: str = "") -> Iterator[Result]:
+        """Yield the result of each seed as it comes; after `seconds` begin no further one."""
+        deadline_s = time.monotonic() + seconds
+        left = iter(seeds)
         running: set[Future[Result]] = set()
         try:
             while True:
-                while len(running) < jobs and time.monotonic() < deadline_s and (seed := next(left, None)) is not None:
-                    running.add(pool.submit(run, seed))
+                while len(running) < self._jobs and time.monotonic() < deadline_s:
+                    seed = next(left, None)
+                    if seed is None:
+                        break
+                    running.add(self._pool.submit(self._run, seed, mutant))
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield future.result()
         finally:
-            for worker in workers:
-                worker.close()
+            wait(running)
+
+    def _run(self, seed: int, mutant: str) -> Result:
+        worker = self._free.get()
+        try:
+            return worker.run(seed, mutant)
+        finally:
+            self._free.put(worker)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown()
+        for worker in self._workers:
+            worker.close()
 
 
 class State:

@@ -48,6 +48,7 @@ VERSIONS: Final[dict[ApiKey, tuple[int, int]]] = {
     ApiKey.CREATE_TOPICS: (2, 7),
     ApiKey.DELETE_TOPICS: (1, 5),
     ApiKey.CREATE_PARTITIONS: (0, 3),
+    ApiKey.DELETE_RECORDS: (0, 2),
 }
 """Oldest and newest version a simulated client speaks. Later ones of Produce and Fetch name topics by id."""
 

@@ -4,10 +4,11 @@ Record batches are taken apart by kafka-python, not by the broker's own code.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from kafka.record import MemoryRecords
 
+from kafscale.protocol.api import ApiKey
 from kafscale.protocol.error_codes import ErrorCode
 from kafscale.protocol.messages import FetchRequest, ListOffsetsRequest
 from tests.simulation.client import Rpc, SimClient, Unavailable, until_available
@@ -36,17 +37,34 @@ MAX_WAIT_MS: Final = 500
 FETCH_BYTES: Final = (1, 100, 1000, 50_000)
 """What a fetch may ask for; one byte still brings one whole batch (KIP-74)."""
 
+SESSIONS_FROM: Final = 7
+"""First version of Fetch with sessions."""
+
+SESSION_LOST: Final = frozenset({ErrorCode.FETCH_SESSION_ID_NOT_FOUND, ErrorCode.INVALID_FETCH_SESSION_EPOCH})
+
+NO_ROOM: Final = "no room in the reply"
+
 LEADERSHIP: Final = frozenset(
     {ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.LEADER_NOT_AVAILABLE, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION}
 )
 
 
+class FetchSession(NamedTuple):
+    """An incremental fetch session: its number, the next epoch, and what the broker has been told of positions."""
+
+    number: int
+    epoch: int
+    positions: dict[TopicPartition, int]
+
+
 class SimConsumer:
     """Reads partitions, each from a position of its own."""
 
-    def __init__(self, client: SimClient, history: History) -> None:
+    def __init__(self, client: SimClient, history: History, *, with_sessions: bool = False) -> None:
         self._client = client
         self._history = history
+        self._with_sessions = with_sessions
+        self._sessions: dict[Rpc, FetchSession] = {}
         self.positions: dict[TopicPartition, int] = {}
 
     def assign(self, positions: dict[TopicPartition, int]) -> None:
@@ -109,14 +127,20 @@ class SimConsumer:
 
     async def _fetch(self, rpc: Rpc, partitions: Sequence[TopicPartition]) -> list[str]:
         asked = {at: self.positions[at] for at in partitions}
-        request = fetch_request(asked, self._client.random.choice(FETCH_BYTES))
+        session = self._session(rpc)
+        request = fetch_request(asked, self._client.random.choice(FETCH_BYTES), session)
         name = self._client.name
         operations = {at: self._history.invoke(name, Poll(at, offset)) for at, offset in asked.items()}
         try:
             reply = await self._client.call(rpc, request)
         except ConnectionLost as lost:
+            self._sessions.pop(rpc, None)
             for operation in operations.values():
                 self._history.unknown(operation, str(lost))
+            return []
+        if not self._go_on_with_session(rpc, session, asked, reply):
+            for operation in operations.values():
+                self._history.fail(operation, ErrorCode(reply.error_code).name)
             return []
         values: list[str] = []
         is_filled = any(fetched.records for topic in reply.responses for fetched in topic.partitions)
@@ -125,12 +149,40 @@ class SimConsumer:
                 at = TopicPartition(topic.topic, fetched.partition_index)
                 if is_filled and not fetched.records and not fetched.error_code:
                     # Perhaps another partition's records have used the limit up (KIP-74): that says nothing.
-                    self._history.fail(operations.pop(at), "no room in the reply")
+                    self._history.fail(operations.pop(at), NO_ROOM)
                 else:
                     values += await self._take(operations.pop(at), fetched, rpc.server_run)
-        if operations:
+        if operations and (session is None or session.epoch == 0):
             raise SimulationFailure(f"partitions missing in a fetch reply: {list(operations)}")
+        for operation in operations.values():
+            if is_filled:
+                self._history.fail(operation, NO_ROOM)
+            else:
+                # An incremental reply leaves out what has not changed.
+                self._history.ok(operation, Polled([], [], NO_OFFSET, NO_OFFSET, NO_OFFSET, rpc.server_run))
         return values
+
+    def _session(self, rpc: Rpc) -> FetchSession | None:
+        """Return this connection's session, a new one where there is none, None for a client without sessions."""
+        if not self._with_sessions or self._client.version(ApiKey.FETCH) < SESSIONS_FROM:
+            return None
+        return self._sessions.get(rpc, FetchSession(0, 0, {}))
+
+    def _go_on_with_session(
+        self, rpc: Rpc, session: FetchSession | None, asked: dict[TopicPartition, int], reply: Any
+    ) -> bool:
+        """Take note of what the broker says of a session; tell whether the reply says anything else."""
+        error = ErrorCode(getattr(reply, "error_code", 0))
+        self._sessions.pop(rpc, None)
+        if session is not None and error is ErrorCode.NONE and reply.session_id:
+            if session.number not in (0, reply.session_id):
+                raise SimulationFailure(f"session {session.number} was answered as {reply.session_id}")
+            self._sessions[rpc] = FetchSession(reply.session_id, session.epoch + 1, asked)
+        if session is not None and session.epoch and error in SESSION_LOST:
+            return False
+        if error is not ErrorCode.NONE:
+            raise SimulationFailure(f"{self._client.name} got {error.name} for a fetch")
+        return True
 
     async def _take(self, operation: PollOperation, fetched: Any, server_run: str) -> list[str]:
         at, position = operation.call.at, operation.call.from_offset
@@ -176,10 +228,15 @@ class SimConsumer:
         return found
 
 
-def fetch_request(positions: dict[TopicPartition, int], partition_bytes: int) -> FetchRequest:
-    """Return a fetch without a session (KIP-227) from these positions."""
+def fetch_request(
+    positions: dict[TopicPartition, int], partition_bytes: int, session: FetchSession | None = None
+) -> FetchRequest:
+    """Return a fetch from these positions: all of them, or what is new in a session (KIP-227)."""
     topics: dict[str, list[Any]] = {}
+    told = {} if session is None else session.positions
     for at, position in positions.items():
+        if told.get(at) == position:
+            continue
         partition = FetchRequest.FetchTopic.FetchPartition(
             partition=at.partition,
             current_leader_epoch=-1,
@@ -195,10 +252,12 @@ def fetch_request(positions: dict[TopicPartition, int], partition_bytes: int) ->
         min_bytes=1,
         max_bytes=50 << 20,
         isolation_level=0,
-        session_id=0,
-        session_epoch=-1,
+        session_id=0 if session is None else session.number,
+        session_epoch=-1 if session is None else session.epoch,
         topics=[FetchRequest.FetchTopic(topic=topic, partitions=named) for topic, named in topics.items()],
-        forgotten_topics_data=[],
+        forgotten_topics_data=[
+            FetchRequest.ForgottenTopic(topic=at.topic, partitions=[at.partition]) for at in told if at not in positions
+        ],
         rack_id="",
     )
 

@@ -349,6 +349,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             handle.cancel()
 
     def describe_tasks(self) -> str:
+        """Return every living task and where it waits, one per line."""
         living = [task for task in self.running_tasks() if task.process is None or task.process.alive]
         return "\n".join(_describe(task) for task in living)
 

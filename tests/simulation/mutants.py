@@ -1,12 +1,12 @@
 """Brokers with one mechanism switched off each. The simulation must notice every one of them.
 
-A mutant is a context manager under which the broker is wrong. `CAUGHT_WITHIN` is the number of seeds, from 0 on, of
-which at least one has to fail.
+A mutant is a context manager under which the broker is wrong.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from msgspec import structs
@@ -68,12 +68,12 @@ def ack_without_object() -> contextlib.AbstractContextManager[None]:
 
 def failed_senders_go_on() -> contextlib.AbstractContextManager[None]:
     """Let later batches of a sender overtake a failed one that were taken before it failed."""
-    return replaced(WritePath, "_fail_senders", lambda _self, _senders: None)
+    return replaced(WritePath, "_fail_senders", lambda _self, _senders, _later: None)
 
 
 def late_batches_overtake() -> contextlib.AbstractContextManager[None]:
     """Let later batches of a sender overtake a failed one that arrive after it failed."""
-    return replaced(WritePath, "_overtakes", lambda _self, _batch: False)
+    return replaced(WritePath, "_overtakes", lambda *_: False)
 
 
 def _judging(ignored: Verdict) -> contextlib.AbstractContextManager[None]:
@@ -268,23 +268,29 @@ def _closing(stack: contextlib.ExitStack) -> Generator[None, None, None]:
         yield
 
 
-MUTANTS: Final[tuple[Mutant, ...]] = (
-    ack_before_commit,
-    ack_without_object,
-    failed_senders_go_on,
-    late_batches_overtake,
-    duplicates_accepted,
-    old_epochs_accepted,
-    any_sequence_accepted,
-    commits_overtake,
-    new_uid_after_unknown,
-    old_generations_commit,
-    two_coordinators,
-    runs_not_split,
-    cached_runs_not_split,
-    cached_offsets_not_set,
-    checkpoints_without_producers,
-    checkpoints_without_last_entry,
-    last_entry_lost_at_start,
-    barriers_do_not_wait,
+MUTANTS: Final[Mapping[str, Mutant]] = MappingProxyType(
+    {
+        mutant.__name__: mutant
+        for mutant in (
+            ack_before_commit,
+            ack_without_object,
+            failed_senders_go_on,
+            late_batches_overtake,
+            duplicates_accepted,
+            old_epochs_accepted,
+            any_sequence_accepted,
+            commits_overtake,
+            new_uid_after_unknown,
+            old_generations_commit,
+            two_coordinators,
+            runs_not_split,
+            cached_runs_not_split,
+            cached_offsets_not_set,
+            checkpoints_without_producers,
+            checkpoints_without_last_entry,
+            last_entry_lost_at_start,
+            barriers_do_not_wait,
+        )
+    }
 )
+"""Every mutant by its name."""

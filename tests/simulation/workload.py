@@ -80,7 +80,7 @@ class Workload:
     async def consume(self, name: str) -> None:
         """Read partitions of its own choice; go back, or to others, now and then."""
         client = self._make_client(name)
-        consumer = SimConsumer(client, self.history)
+        consumer = SimConsumer(client, self.history, with_sessions=client.random.random() < 0.6)
         while not self.is_stopping():
             chosen = client.random.sample(self.partitions, client.random.randint(1, len(self.partitions)))
             known = consumer.positions
@@ -134,7 +134,7 @@ class Workload:
         client.close()
 
     async def administrate(self, name: str, growing: str, partitions_max: int) -> None:
-        """Let one topic grow, and another one live and die again and again."""
+        """Let one topic grow, another one live and die again and again, and old records go."""
         client = self._make_client(name)
         admin = SimAdmin(client, self.history)
         while not self.is_stopping():
@@ -143,6 +143,8 @@ class Workload:
             if client.random.random() < 0.3 and count < partitions_max:
                 await admin.grow(growing, count + 1)
                 self.partitions.append(TopicPartition(growing, count))
+            elif client.random.random() < 0.4:
+                await admin.delete_records(client.random.choice(self.partitions), client.random.randint(0, 30))
             else:
                 await self._live_and_die(client, admin)
         client.close()

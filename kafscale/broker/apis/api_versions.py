@@ -1,7 +1,7 @@
 """ApiVersions (18), versions 0-4.
 
 KIP-35, KIP-482 (flexible body, header always v0), KIP-511 (client software names; an unknown version is answered in
-version 0 with UNSUPPORTED_VERSION and the list, and the connection stays), KIP-584 (features).
+version 0 with UNSUPPORTED_VERSION and the versions of ApiVersions alone, and the connection stays), KIP-584 (features).
 Not done: no finalized features are advertised, because transaction.version and the rest are not there yet.
 """
 
@@ -11,7 +11,8 @@ from kafka.protocol.api_message import ApiMessage
 from kafka.protocol.metadata import ApiVersionsRequest, ApiVersionsResponse
 
 from kafscale.broker.request import RequestContext
-from kafscale.broker.router import Router
+from kafscale.broker.router import Route, Router
+from kafscale.protocol.api import ApiKey
 from kafscale.protocol.codec import encode_response
 from kafscale.protocol.error_codes import ErrorCode
 
@@ -23,12 +24,13 @@ def api_versions_reply(router: Router, context: RequestContext, request: ApiMess
     """Answer with the table of routes."""
     valid = context.api_version < _SOFTWARE_NAME_FROM or _names_are_valid(request)
     error = ErrorCode.NONE if valid else ErrorCode.INVALID_REQUEST
-    return _response(router, context.api_version, error, with_keys=valid)
+    return _response(router.routes if valid else [], context.api_version, error)
 
 
 def unsupported_version_reply(router: Router) -> bytearray:
     """Return the version 0 body for an ApiVersions request of a version this broker does not know."""
-    return encode_response(_response(router, 0, ErrorCode.UNSUPPORTED_VERSION, with_keys=True), 0)
+    itself = [route for route in router.routes if route.key is ApiKey.API_VERSIONS]
+    return encode_response(_response(itself, 0, ErrorCode.UNSUPPORTED_VERSION), 0)
 
 
 def _names_are_valid(request: ApiMessage) -> bool:
@@ -38,11 +40,7 @@ def _names_are_valid(request: ApiMessage) -> bool:
     return all(_SOFTWARE.fullmatch(name or "") is not None for name in names)
 
 
-def _response(router: Router, version: int, error: ErrorCode, *, with_keys: bool) -> ApiVersionsResponse:
+def _response(routes: list[Route], version: int, error: ErrorCode) -> ApiVersionsResponse:
     entry = ApiVersionsResponse.ApiVersion
-    keys = [
-        entry(version=version, api_key=int(key), min_version=low, max_version=high)
-        for key, low, high, _ in (router.routes if with_keys else [])
-    ]
+    keys = [entry(version=version, api_key=int(key), min_version=low, max_version=high) for key, low, high, _ in routes]
     return ApiVersionsResponse(version=version, error_code=int(error), api_keys=keys, throttle_time_ms=0)
-

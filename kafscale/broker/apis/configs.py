@@ -1,10 +1,20 @@
-"""DescribeConfigs (32), versions 1-4.
+"""DescribeConfigs (32), versions 1-4; ListConfigResources (74), 0-1.
 
-KIP-226 (sources, synonyms), KIP-569 (types, documentation). Topics and brokers; other resources, among them broker
-loggers, are INVALID_REQUEST until they exist here. Changing configs comes with the next issue.
+KIP-226 (sources, synonyms), KIP-569 (types, documentation), KIP-1142 (every type of resource, v1 of
+ListConfigResources; v0 lists client metrics). There are topics and brokers. Nothing is known of other
+resources: lists of broker loggers, client metrics and groups are empty, a client metrics subscription has no configs,
+and describing a logger or a group is INVALID_REQUEST.
 """
 
-from kafka.protocol.admin import DescribeConfigsRequest, DescribeConfigsResponse
+import re
+from typing import Final
+
+from kafka.protocol.admin import (
+    DescribeConfigsRequest,
+    DescribeConfigsResponse,
+    ListConfigResourcesRequest,
+    ListConfigResourcesResponse,
+)
 
 from kafscale.broker.request import RequestContext
 from kafscale.broker.services import Services
@@ -14,6 +24,16 @@ from kafscale.topic_configs import describe_topic
 
 RESOURCE_TOPIC = 2
 RESOURCE_BROKER = 4
+RESOURCE_BROKER_LOGGER = 8
+RESOURCE_CLIENT_METRICS = 16
+RESOURCE_GROUP = 32
+
+LISTABLE: Final = frozenset(
+    {RESOURCE_TOPIC, RESOURCE_BROKER, RESOURCE_BROKER_LOGGER, RESOURCE_CLIENT_METRICS, RESOURCE_GROUP}
+)
+_TYPES_FROM: Final = 1
+
+_NODE_ID: Final = re.compile(r"[+-]?[0-9]{1,10}")
 
 Result = DescribeConfigsResponse.DescribeConfigsResult
 Config = Result.DescribeConfigsResourceResult
@@ -42,7 +62,8 @@ def _describe(
     return Result(
         version=version,
         error_code=int(error),
-        error_message=message,
+        # Kafka's message is empty, not absent, where there is no error.
+        error_message=message or "",
         resource_type=resource.resource_type,
         resource_name=resource.resource_name,
         configs=[
@@ -63,8 +84,12 @@ def _find(services: Services, resource_type: int, name: str) -> tuple[list[Confi
     if resource_type == RESOURCE_BROKER:
         if name in ("", str(services.node.node_id)):
             return describe_broker(services.loaded) if name else [], ErrorCode.NONE, None
+        if _NODE_ID.fullmatch(name) is None:
+            return [], ErrorCode.INVALID_REQUEST, f"Broker id must be an integer, but it is: {name}"
         message = f"Unexpected broker id, expected {services.node.node_id} or empty string, but received {name}"
         return [], ErrorCode.INVALID_REQUEST, message
+    if resource_type == RESOURCE_CLIENT_METRICS and name:
+        return [], ErrorCode.NONE, None
     return [], ErrorCode.INVALID_REQUEST, f"Unsupported resource type: {resource_type}"
 
 
@@ -85,4 +110,30 @@ def _config(version: int, description: ConfigDescription, request: DescribeConfi
         ],
         config_type=int(description.kind),
         documentation=description.documentation if request.include_documentation else None,
+    )
+
+
+async def list_config_resources(
+    services: Services, context: RequestContext, request: ListConfigResourcesRequest
+) -> ListConfigResourcesResponse:
+    """List the resources of the types asked for (none: of all) that have configs."""
+    version = context.api_version
+    types = set(request.resource_types) if version >= _TYPES_FROM else {RESOURCE_CLIENT_METRICS}
+    if not types <= LISTABLE:
+        unsupported = int(ErrorCode.UNSUPPORTED_VERSION)
+        return ListConfigResourcesResponse(
+            throttle_time_ms=0, error_code=unsupported, config_resources=[], version=version
+        )
+    await services.replica.barrier()
+    found: list[tuple[int, str]] = []
+    if not types or RESOURCE_TOPIC in types:
+        found += [(RESOURCE_TOPIC, name) for name in sorted(services.replica.state.names)]
+    if not types or RESOURCE_BROKER in types:
+        found.append((RESOURCE_BROKER, str(services.node.node_id)))
+    resources = [
+        ListConfigResourcesResponse.ConfigResource(resource_name=name, resource_type=resource_type)
+        for resource_type, name in found
+    ]
+    return ListConfigResourcesResponse(
+        throttle_time_ms=0, error_code=int(ErrorCode.NONE), config_resources=resources, version=version
     )

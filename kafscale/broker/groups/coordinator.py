@@ -21,6 +21,7 @@ from kafscale.broker.groups.calls import (
     SyncCall,
     SyncResult,
 )
+from kafscale.broker.groups.deletions import Deletions, OffsetToDelete
 from kafscale.broker.groups.expiry import OffsetExpiry
 from kafscale.broker.groups.group import ClassicGroup
 from kafscale.broker.groups.joins import Joins
@@ -55,6 +56,7 @@ class GroupCoordinator:
         self._rebalancer = Rebalancer(services.settings, self._journal, self._spawn, self._drop)
         self._joins = Joins(services.settings, services.clock, self._journal, self._rebalancer, self._spawn, self._drop)
         self._syncs = Syncs(self._journal, self._rebalancer, self._spawn)
+        self._deletions = Deletions(self._journal, services.appender, self._drop)
         self._expiry = OffsetExpiry(services, self._phase_in_memory)
 
     # Life
@@ -181,6 +183,24 @@ class GroupCoordinator:
                 await self.expire_offsets()
             except StorageUnavailable as error:
                 _log.warning("expired offsets could not be deleted, next try in the next interval: %s", error)
+
+    # What administrators delete (after a barrier, which is the caller's)
+
+    async def delete_group(self, group_id: str) -> ErrorCode:
+        """DeleteGroups of one group."""
+        if self._closed:
+            return ErrorCode.COORDINATOR_NOT_AVAILABLE
+        return await self._deletions.delete_group(self._current(group_id) or self._from_state(group_id))
+
+    async def delete_offsets(
+        self, group_id: str, offsets: Sequence[OffsetToDelete]
+    ) -> tuple[ErrorCode, ...] | ErrorCode:
+        """OffsetDelete of partitions that exist: one error for each, or one for the request."""
+        error = self._refusal(group_id)
+        if error:
+            return error
+        group = self._current(group_id) or self._from_state(group_id)
+        return await self._deletions.delete_offsets(group, offsets)
 
     # What admin requests see (after a barrier, which is the caller's)
 

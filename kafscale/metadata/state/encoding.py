@@ -40,6 +40,19 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 _members = msgspec.msgpack.Decoder(list[GroupMember])
 
+_SIGNS_OF_DAMAGE = (
+    msgspec.DecodeError,
+    struct.error,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    StopIteration,
+)
+"""What taking a page apart raises where a value is missing or of another type."""
+
 
 def encode_state(state: ClusterState) -> bytes:
     """Return the canonical encoding of `state`."""
@@ -70,8 +83,8 @@ def decode_state(data: bytes) -> ClusterState:
     """Return the state encoded in `data`. Raises `DataCorrupt` where it is not a whole, valid encoding."""
     try:
         return _decode_pages(_split(data))
-    except (msgspec.DecodeError, struct.error, ValueError, TypeError, StopIteration) as error:
-        raise DataCorrupt(f"the encoded cluster state is damaged: {error}") from error
+    except _SIGNS_OF_DAMAGE as error:
+        raise DataCorrupt(f"the encoded cluster state is damaged: {error!r}") from error
 
 
 def _digest(page: bytes) -> bytes:

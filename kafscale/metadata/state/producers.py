@@ -9,6 +9,7 @@ oldest batch first. Keeps I1 (no duplicate) and I3 (order per producer, across r
 """
 
 import struct
+from typing import NamedTuple
 
 from kafscale.metadata.state.outcomes import BatchVerdict, Verdict
 
@@ -57,6 +58,21 @@ def remember(memory: bytes | None, epoch: int, base_sequence: int, count: int, b
     if memory is not None and _HEAD.unpack_from(memory)[0] == epoch:
         kept = memory[_HEAD.size :][-_KEPT_BYTES:]
     return _HEAD.pack(epoch, time_ms) + kept + _BATCH.pack(base_sequence, count, base_offset)
+
+
+class ProducerDescription(NamedTuple):
+    """What a memory says to people. `last_append_ms` is the entry time of the last accepted append."""
+
+    epoch: int
+    last_sequence: int
+    last_append_ms: int
+
+
+def describe(memory: bytes) -> ProducerDescription:
+    """Return a producer's memory in words."""
+    epoch, append_ms = _HEAD.unpack_from(memory)
+    sequence, count, _ = _BATCH.unpack_from(memory, len(memory) - _BATCH.size)
+    return ProducerDescription(epoch, sequence_after(sequence, count - 1), append_ms)
 
 
 def last_append_ms(memory: bytes) -> int:

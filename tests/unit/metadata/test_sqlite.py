@@ -86,7 +86,7 @@ def test_a_flipped_byte_in_an_entry_is_found_and_its_position_named(filled: Path
     content[content.index(b"entry number 000037 ") + 3] ^= 1
     filled.write_bytes(content)
     assert "the entry at position 37 does not have its checksum" in refusal(filled)
-    assert "kafscale recover" in refusal(filled)
+    assert "Restore the file from a backup" in refusal(filled)
 
 
 @pytest.mark.parametrize(

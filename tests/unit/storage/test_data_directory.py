@@ -161,6 +161,6 @@ def test_objects_without_their_log_are_refused(made: Path, log: bytes | None) ->
         (made / "metadata.db").write_bytes(log)
     DataDirectory.open(made).close()
     (made / "objects" / "flush" / "ab" / "1-1").write_bytes(b"segment")
-    assert "kafscale recover" in refusal(made)
+    assert "restore that file from a backup" in refusal(made)
     (made / "metadata.db").write_bytes(b"something")
     DataDirectory.open(made).close()

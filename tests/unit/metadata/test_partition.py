@@ -1,0 +1,124 @@
+"""One partition: how batches become runs, and how runs are found."""
+
+from itertools import pairwise
+
+import pytest
+
+from kafscale.metadata.state.outcomes import BatchVerdict, Verdict
+from kafscale.metadata.state.partition import Partition, Run, facts_rows
+from tests.unit.metadata.histories import Batch, facts
+
+
+def written(partition: Partition, *batches: Batch, object_index: int = 1, position: int = 16) -> list[BatchVerdict]:
+    verdicts, _ = partition.append(object_index, position, facts_rows(facts(batches)), 0)
+    return verdicts
+
+
+def runs(partition: Partition) -> list[Run]:
+    return [partition.run(index) for index in range(partition.run_count)]
+
+
+def filled(*timestamps: int) -> Partition:
+    """Return a partition with one run of ten records and 100 bytes for each timestamp."""
+    partition = Partition()
+    for object_index, timestamp in enumerate(timestamps, start=1):
+        written(partition, Batch(100, 10, timestamp), object_index=object_index)
+    return partition
+
+
+def of_producer(sequence: int, length: int) -> Batch:
+    return Batch(length, 1, sequence, producer_id=7, epoch=0, base_sequence=sequence)
+
+
+def test_batches_side_by_side_are_one_run() -> None:
+    partition = Partition()
+    verdicts = written(partition, Batch(100, 2, 5), Batch(50, 1, 9), Batch(61, 3, 7))
+    assert verdicts == [(Verdict.ACCEPTED, 0), (Verdict.ACCEPTED, 2), (Verdict.ACCEPTED, 3)]
+    assert runs(partition) == [Run(0, 6, 1, 16, 211, 9)]
+    assert (partition.high_watermark, partition.size_bytes) == (6, 211)
+
+
+@pytest.mark.parametrize(
+    ("sequences", "expected"),
+    [
+        # Sequence 9 never follows; each batch has 100 + its index bytes, so positions tell them apart.
+        ((0, 9, 1), [Run(0, 1, 1, 16, 100, 0), Run(1, 2, 1, 217, 102, 1)]),
+        ((0, 1, 9), [Run(0, 2, 1, 16, 201, 1)]),
+        ((0, 0, 1), [Run(0, 1, 1, 16, 100, 0), Run(1, 2, 1, 217, 102, 1)]),
+        ((0, 9, 9, 1, 9), [Run(0, 1, 1, 16, 100, 0), Run(1, 2, 1, 319, 103, 1)]),
+    ],
+)
+def test_a_rejected_batch_splits_the_run(sequences: tuple[int, ...], expected: list[Run]) -> None:
+    partition = Partition()
+    written(partition, *(of_producer(sequence, 100 + index) for index, sequence in enumerate(sequences)))
+    assert runs(partition) == expected
+    assert partition.size_bytes == sum(run.length for run in expected)
+
+
+def test_a_rejected_batch_at_the_start() -> None:
+    partition = Partition()
+    written(partition, of_producer(0, 100))
+    verdicts = written(partition, of_producer(0, 100), of_producer(1, 70), object_index=2)
+    assert verdicts == [(Verdict.DUPLICATE, 0), (Verdict.ACCEPTED, 1)]
+    assert runs(partition)[1] == Run(1, 2, 2, 116, 70, 1)
+
+
+def test_nothing_accepted_makes_no_run() -> None:
+    partition = filled(1)
+    written(partition)
+    written(partition, Batch(100, 1, 5, producer_id=7, epoch=0, base_sequence=0))
+    before = runs(partition)
+    written(partition, Batch(100, 1, 5, producer_id=7, epoch=0, base_sequence=0))
+    assert runs(partition) == before
+
+
+def test_a_repeat_within_one_append_is_a_duplicate() -> None:
+    partition = Partition()
+    verdicts = written(partition, of_producer(3, 100), of_producer(3, 100))
+    assert verdicts == [(Verdict.ACCEPTED, 0), (Verdict.DUPLICATE, 0)]
+
+
+def test_runs_found_by_offset() -> None:
+    partition = filled(1, 2, 3)
+    for offset in range(30):
+        run = partition.run(partition.run_index_at(offset))
+        assert run.base_offset <= offset < run.end_offset
+
+
+def test_runs_found_by_timestamp() -> None:
+    partition = filled(5, 9, 2, 9)
+    assert [partition.first_run_with_timestamp(timestamp) for timestamp in (0, 5, 6, 9, 10)] == [0, 0, 1, 1, None]
+    assert partition.run_with_max_timestamp() == 1
+    assert Partition().run_with_max_timestamp() is None
+
+
+def test_bytes_are_counted_in_whole_runs() -> None:
+    partition = filled(1, 2, 3)
+    assert [partition.bytes_from(offset, 1000) for offset in (0, 9, 10, 29)] == [300, 300, 200, 100]
+    assert partition.bytes_from(0, 101) == 200
+
+
+@pytest.mark.parametrize(
+    ("offset", "left", "gone"), [(1, [0, 10, 20], []), (10, [10, 20], [1]), (29, [20], [1, 2]), (30, [], [1, 2, 3])]
+)
+def test_the_log_start_drops_whole_runs(offset: int, left: list[int], gone: list[int]) -> None:
+    partition = filled(1, 2, 3)
+    assert partition.advance_log_start(offset) == gone
+    assert [run.base_offset for run in runs(partition)] == left
+    assert partition.size_bytes == 100 * len(left)
+    assert (partition.log_start_offset, partition.high_watermark) == (offset, 30)
+    written(partition, Batch(100, 1, 4))
+    assert all(before.end_offset == after.base_offset for before, after in pairwise(runs(partition)))
+    assert runs(partition)[-1].base_offset == 30
+
+
+def test_a_run_takes_few_bytes() -> None:
+    partition = filled(1)
+    arrays = (
+        partition.run_offsets,
+        partition.run_objects,
+        partition.run_positions,
+        partition.run_lengths,
+        partition.run_timestamps,
+    )
+    assert sum(array.itemsize for array in arrays) <= 48
