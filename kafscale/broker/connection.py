@@ -14,7 +14,7 @@ from struct import Struct
 from typing import NamedTuple, Protocol, cast
 
 from kafscale.broker.apis.api_versions import unsupported_version_reply
-from kafscale.broker.apis.produce import CloseConnection, begin_produce
+from kafscale.broker.apis.produce import NoReply, begin_produce
 from kafscale.broker.request import RequestContext
 from kafscale.broker.router import Route, Router
 from kafscale.broker.services import Services
@@ -28,6 +28,10 @@ _log = logging.getLogger(__name__)
 
 UNANSWERED_REQUESTS_MAX = 100
 """Unanswered requests of a connection at which reading stops. Java has 5 in flight, an idempotent producer too."""
+
+FRAME_SECONDS_MIN = 30.0
+FRAME_BYTES_PER_SECOND_MIN = 1024 * 1024
+"""A frame that has begun must be there within 30 s and a second for each MiB: far below any network's speed."""
 
 WRITE_BUFFER_BYTES_MAX = 1024 * 1024
 """Unsent reply bytes at which a connection stops taking requests."""
@@ -85,6 +89,7 @@ class Connection(asyncio.BufferedProtocol):
         self._replies: deque[_Reply] = deque()
         self._task: asyncio.Task[None] | None = None
         self._frame_reserved = 0
+        self._frame_deadline: float | None = None
         self._waits_for_budget = False
         self._is_writable = True
         self._is_reading = True
@@ -170,10 +175,22 @@ class Connection(asyncio.BufferedProtocol):
         self._adjust_reading()
         self._close_if_drained()
 
+    def is_overdue(self, now: float, idle_seconds: float) -> bool:
+        """Tell whether the peer has been silent for too long, sends a frame too slowly, or does not read replies."""
+        if self._frame_deadline is not None and now > self._frame_deadline:
+            return True
+        is_quiet = now - self.last_active > idle_seconds
+        return is_quiet and not (self.has_replies_due and self._is_writable)
+
     def close(self) -> None:
         """Close after what is written is sent."""
         self._is_closed = True
         self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once, whether or not the peer has read everything."""
+        self._is_closed = True
+        self._transport.abort()
 
     # requests
 
@@ -181,6 +198,7 @@ class Connection(asyncio.BufferedProtocol):
         header = parse_request_header(frame)
         reserved = self._frame_reserved
         self._frame_reserved = 0
+        self._frame_deadline = None
         if header.api_key == ApiKey.PRODUCE and not reserved:
             reserved = len(frame)
             self._services.budget.reserve(reserved)
@@ -198,10 +216,9 @@ class Connection(asyncio.BufferedProtocol):
                 self._waits_for_budget = True
                 budget.reserve_later(0, self._budget_granted)
         elif wanted.api_key != ApiKey.PRODUCE:
-            self._reader.begin()
+            self._begin_frame(wanted.size, reserved=0)
         elif budget.try_reserve(wanted.size):
-            self._frame_reserved = wanted.size
-            self._reader.begin()
+            self._begin_frame(wanted.size, reserved=wanted.size)
         else:
             self._waits_for_budget = True
             budget.reserve_later(wanted.size, self._budget_granted)
@@ -214,9 +231,15 @@ class Connection(asyncio.BufferedProtocol):
         self._waits_for_budget = False
         wanted = self._reader.wanted
         if wanted is not None:
-            self._frame_reserved = wanted.size
-            self._reader.begin()
+            self._begin_frame(wanted.size, reserved=wanted.size)
         self._adjust_reading()
+
+    def _begin_frame(self, size: int, *, reserved: int) -> None:
+        # Reserved memory is kept from others: whoever holds it has to send, and not one byte a minute.
+        seconds = FRAME_SECONDS_MIN + size / FRAME_BYTES_PER_SECOND_MIN
+        self._frame_deadline = asyncio.get_running_loop().time() + seconds
+        self._frame_reserved = reserved
+        self._reader.begin()
 
     def _adjust_reading(self) -> None:
         if self._is_closed:
@@ -250,8 +273,6 @@ class Connection(asyncio.BufferedProtocol):
                 self._start(incoming, reply)
             except MalformedRequest as error:
                 self._log_malformed(error)
-                self._end_at(reply)
-            except CloseConnection:
                 self._end_at(reply)
             except Exception:  # noqa: BLE001 - a bug in one request must not end the process
                 _log.exception(
@@ -311,8 +332,11 @@ class Connection(asyncio.BufferedProtocol):
 
     # replies
 
-    def _produced(self, reply: _Reply, body: bytearray | None) -> None:
-        self._answer(reply, () if body is None else (body,))
+    def _produced(self, reply: _Reply, body: bytearray | NoReply) -> None:
+        if body is NoReply.CLOSE:
+            self._end_at(reply)
+        else:
+            self._answer(reply, () if body is NoReply.KEEP else (body,))
 
     def _answer(self, reply: _Reply, chunks: Sequence[Buffer]) -> None:
         reply.chunks = chunks

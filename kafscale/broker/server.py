@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -93,14 +94,15 @@ class Server:
         return len(self._connections)
 
     async def run_idle_check(self) -> None:
-        """Close, for ever, connections that were silent for `connections.max.idle.ms`."""
+        """Close, for ever, connections that are silent or slow (`connections.max.idle.ms`; negative: only slow ones)."""
         idle_ms = self.services.settings.connections_max_idle_ms
-        while idle_ms >= 0:
+        idle_seconds = idle_ms / 1000 if idle_ms >= 0 else math.inf
+        while True:
             await asyncio.sleep(IDLE_CHECK_SECONDS)
-            limit = asyncio.get_running_loop().time() - idle_ms / 1000
+            now = asyncio.get_running_loop().time()
             for connection in list(self._connections.values()):
-                if connection.last_active < limit and not connection.has_replies_due:
-                    connection.close()
+                if connection.is_overdue(now, idle_seconds):
+                    connection.abort()
 
     async def drain(self, grace_seconds: float) -> None:
         """Stop accepting, answer what was asked, and close every connection, by force after the grace."""
@@ -113,7 +115,7 @@ class Server:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._is_empty.wait(), grace_seconds)
         for connection in list(self._connections.values()):
-            connection.close()
+            connection.abort()
 
 
 def _cannot_bind(listener: Listener, error: OSError) -> str:

@@ -10,11 +10,15 @@ from kafscale.broker.broker import Broker, Foundations
 from kafscale.cli.banner import banner
 from kafscale.clock import SystemClock
 from kafscale.config import Loaded, local_path
-from kafscale.errors import KafScaleError
+from kafscale.errors import KafScaleError, StartRefused, StorageUnavailable
 from kafscale.metadata.checkpointer import ProcessBuilder
+from kafscale.metadata.log import MetadataLog
+from kafscale.metadata.memory import MemoryLog
 from kafscale.metadata.sqlite import SqliteLog
-from kafscale.storage.data_directory import DataDirectory
+from kafscale.storage.data_directory import DataDirectory, Places
+from kafscale.storage.objects.base import ObjectStore
 from kafscale.storage.objects.local import LocalObjectStore
+from kafscale.storage.objects.memory import MemoryObjectStore
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +37,10 @@ def run_broker(loaded: Loaded) -> None:
 
     settings = loaded.settings
     clock = SystemClock()
-    directory = DataDirectory.open(Path(str(settings.data_dir)).expanduser(), node_id=settings.node_id, clock=clock)
+    places = Places(log=_file_of(settings.metadata_url), objects=_file_of(settings.storage_url))
+    directory = DataDirectory.open(
+        Path(str(settings.data_dir)).expanduser(), node_id=settings.node_id, places=places, clock=clock
+    )
     try:
         status = uvloop.run(_run(loaded, clock, directory))
     finally:
@@ -43,7 +50,10 @@ def run_broker(loaded: Loaded) -> None:
 
 
 async def _run(loaded: Loaded, clock: SystemClock, directory: DataDirectory) -> int:
-    broker = await _start(loaded, clock, directory)
+    try:
+        broker = await _start(loaded, clock, directory)
+    except StorageUnavailable as error:
+        raise StartRefused(f"{error}; check the disk and the path, and start again") from error
     try:
         return await _serve(broker, directory)
     finally:
@@ -51,9 +61,9 @@ async def _run(loaded: Loaded, clock: SystemClock, directory: DataDirectory) -> 
 
 
 async def _start(loaded: Loaded, clock: SystemClock, directory: DataDirectory) -> Broker:
-    store = await LocalObjectStore.open(local_path(loaded.settings.storage_url))
+    store = await _open_store(loaded.settings.storage_url, clock)
     try:
-        log = await SqliteLog.open(local_path(loaded.settings.metadata_url))
+        log = await _open_log(loaded.settings.metadata_url)
     except KafScaleError:
         await store.close()
         raise
@@ -72,6 +82,21 @@ async def _start(loaded: Loaded, clock: SystemClock, directory: DataDirectory) -
         await log.close()
         await store.close()
         raise
+
+
+def _file_of(url: str) -> Path | None:
+    """Return the path that a `file://` or `sqlite://` URL names, None for `memory://`."""
+    return None if url.startswith("memory:") else local_path(url)
+
+
+async def _open_store(url: str, clock: SystemClock) -> ObjectStore:
+    path = _file_of(url)
+    return MemoryObjectStore(clock) if path is None else await LocalObjectStore.open(path)
+
+
+async def _open_log(url: str) -> MetadataLog:
+    path = _file_of(url)
+    return MemoryLog() if path is None else await SqliteLog.open(path)
 
 
 async def _serve(broker: Broker, directory: DataDirectory) -> int:

@@ -59,6 +59,10 @@ def place_run(data: memoryview, base_offset: int) -> CachedRun:
     return CachedRun(data, base_offset, place_batches(data, 0, len(data), base_offset))
 
 
+RUN_OVERHEAD_BYTES = 600
+"""What a cached run takes besides its records: key, index and views, measured with one batch in it."""
+
+
 class RunCache:
     """Runs by key, at most `bytes_max` bytes of them; the ones that came (or were used) longest ago go first."""
 
@@ -80,9 +84,13 @@ class RunCache:
         """Insert a run; evicts others until the cache fits (the newest run always stays)."""
         replaced = self._runs.pop(key, None)
         if replaced is not None:
-            self.size_bytes -= len(replaced.data)
+            self.size_bytes -= _size(replaced)
         self._runs[key] = run
-        self.size_bytes += len(run.data)
+        self.size_bytes += _size(run)
         while self.size_bytes > self._bytes_max and len(self._runs) > 1:
             oldest = next(iter(self._runs))
-            self.size_bytes -= len(self._runs.pop(oldest).data)
+            self.size_bytes -= _size(self._runs.pop(oldest))
+
+
+def _size(run: CachedRun) -> int:
+    return len(run.data) + RUN_OVERHEAD_BYTES

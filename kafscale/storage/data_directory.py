@@ -53,6 +53,14 @@ class Identity:
     node_id: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where the settings keep the metadata log's file and the object store's directory; None is in memory."""
+
+    log: Path | None
+    objects: Path | None
+
+
 class DataDirectory:
     """An opened and locked data directory. Made by `open`."""
 
@@ -63,19 +71,30 @@ class DataDirectory:
         self._lock: int | None = lock
 
     @classmethod
-    def open(cls, path: Path, *, node_id: int = 1, clock: Clock | None = None, files: FileSystem | None = None) -> Self:
-        """Open the directory, or make it. `node_id` is what the settings say. Blocks for the disk.
+    def open(
+        cls,
+        path: Path,
+        *,
+        node_id: int = 1,
+        places: Places | None = None,
+        clock: Clock | None = None,
+        files: FileSystem | None = None,
+    ) -> Self:
+        """Open the directory, or make it. Blocks for the disk.
 
+        `node_id` and `places` are what the settings say; without the latter everything is in the directory.
         Raises `StartRefused`.
         """
         files = files or SystemFileSystem()
+        path = path.absolute()
+        places = places or Places(log=path / METADATA_NAME, objects=path / OBJECTS_NAME)
         try:
-            return cls._open(path.absolute(), node_id, clock or SystemClock(), files)
+            return cls._open(path, node_id, places, clock or SystemClock(), files)
         except OSError as error:
             raise _refused(path, f"{error}; check the disk and the directory's owner") from error
 
     @classmethod
-    def _open(cls, path: Path, node_id: int, clock: Clock, files: FileSystem) -> Self:
+    def _open(cls, path: Path, node_id: int, places: Places, clock: Clock, files: FileSystem) -> Self:
         make_directory(files, path)
         _check_ours(files, path)
         lock = _lock(files, path)
@@ -94,7 +113,7 @@ class DataDirectory:
                     f"it belongs to node.id {identity.node_id}, the settings say {node_id};"
                     " set it back or choose another directory with --data-dir",
                 )
-            _check_not_orphaned(files, path)
+            _check_not_orphaned(files, path, places)
         except BaseException:
             files.close(lock)
             raise
@@ -232,16 +251,24 @@ def _write_format(files: FileSystem, path: Path, identity: Identity) -> None:
     sync_directory(files, path)
 
 
-def _check_not_orphaned(files: FileSystem, path: Path) -> None:
-    metadata = [entry for entry in files.entries(path) if entry.name == METADATA_NAME]
-    if metadata and metadata[0].length > 0:
+def _check_not_orphaned(files: FileSystem, path: Path, places: Places) -> None:
+    if places.objects is None or (places.log is not None and _has_content(files, places.log)):
         return
-    if _holds_an_object(files, path / OBJECTS_NAME):
+    if _holds_an_object(files, places.objects):
+        log = "log, which is kept in memory," if places.log is None else str(places.log.name)
         raise _refused(
             path,
-            f"it holds objects but no {METADATA_NAME}, which alone says in what order they belong; restore that file"
-            " from a backup, or choose an empty directory with --data-dir",
+            f"{places.objects} holds objects but there is no {log} to say in what order they belong; restore that"
+            " file from a backup, or choose an empty directory with --data-dir",
         )
+
+
+def _has_content(files: FileSystem, path: Path) -> bool:
+    try:
+        entries = files.entries(path.parent)
+    except FileNotFoundError:
+        return False
+    return any(entry.name == path.name and entry.length > 0 for entry in entries)
 
 
 def _holds_an_object(files: FileSystem, path: Path) -> bool:

@@ -27,6 +27,10 @@ READ_AHEAD_RUNS = 64
 """And at most this many, so that tiny runs do not become a storm of GETs."""
 
 
+REPORTED_MAX = 1000
+"""Damaged runs remembered as reported: clients ask again and again, and one line in the log is enough for each."""
+
+
 class PartitionReader:
     """Reads one partition as it is now. Short-lived: made for a request, dropped after it."""
 
@@ -132,6 +136,7 @@ class ReadPath:
         self._store = store
         self._state = state
         self._loading: dict[RunKey, asyncio.Task[CachedRun]] = {}
+        self._reported: set[RunKey] = set()
 
     def reader(self, topic_id: TopicId, index: int, partition: Partition) -> PartitionReader:
         return PartitionReader(self, topic_id, index, partition)
@@ -172,13 +177,24 @@ class ReadPath:
             check_crcs(data)
             loaded = place_run(data, run.base_offset)
         except (DataCorrupt, ObjectMissing) as error:
-            _log.error("object %s, partition %d, offset %d: %s", object_key, key.partition, run.base_offset, error)
+            self._report(object_key, key, error)
             raise
         except StorageUnavailable as error:
             _log.warning("object %s cannot be read now: %s", object_key, error)
             raise
         if loaded.end_offset != run.end_offset:
-            _log.error("object %s, partition %d: offsets do not add up", object_key, key.partition)
-            raise DataCorrupt(f"{object_key} holds other records than the metadata log says")
+            fault = DataCorrupt(f"{object_key} holds other records than the metadata log says")
+            self._report(object_key, key, fault)
+            raise fault
+        self._reported.discard(key)
         self.recent.put(key, loaded)
         return loaded
+
+    def _report(self, object_key: str, key: RunKey, fault: KafScaleError) -> None:
+        """Log a damaged run, once."""
+        if key in self._reported:
+            return
+        if len(self._reported) >= REPORTED_MAX:
+            self._reported.clear()
+        self._reported.add(key)
+        _log.error("object %s, partition %d, offset %d: %s", object_key, key.partition, key.base_offset, fault)

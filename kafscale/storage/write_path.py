@@ -19,7 +19,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from kafscale.clock import Clock
-from kafscale.errors import Bug, DataCorrupt, KafScaleError, StorageUnavailable
+from kafscale.errors import Bug, DataCorrupt, StorageUnavailable
 from kafscale.metadata.appender import Appender
 from kafscale.metadata.entries import BATCH_FACTS, AppendBatches, PartitionBatches, TopicId
 from kafscale.metadata.state.outcomes import AppendOutcome, BatchVerdict, Outcome, PartitionVerdicts, Verdict
@@ -103,16 +103,18 @@ class _Request:
         self.results[slot] = result
         self.missing -= 1
         if self.missing == 0:
-            self.done(self.results)
+            # Not from here: answering may begin the connection's next request, in the middle of whatever settles.
+            asyncio.get_running_loop().call_soon(self.done, self.results)
 
 
 class _Part:
     """One batch in a flush. `settled` once its producer has been told, or will be, that it failed."""
 
-    __slots__ = ("facts", "request", "sender", "settled", "size", "slot")
+    __slots__ = ("data", "facts", "request", "sender", "settled", "size", "slot")
 
     def __init__(self, batch: ProducedBatch, connection_id: int, request: _Request, slot: int) -> None:
         header = batch.header
+        self.data: memoryview | None = batch.data
         self.size = len(batch.data)
         self.facts = BATCH_FACTS.pack(
             self.size,
@@ -131,18 +133,18 @@ class _Part:
     def settle(self, result: BatchResult) -> None:
         if not self.settled:
             self.settled = True
+            self.data = None
             self.request.settle(self.slot, result)
 
 
 class _Lane:
     """The batches of one partition in one flush, in order of arrival."""
 
-    __slots__ = ("parts", "topic_name", "views")
+    __slots__ = ("parts", "topic_name")
 
     def __init__(self, topic_name: str) -> None:
         self.topic_name = topic_name
         self.parts: list[_Part] = []
-        self.views: list[memoryview] = []
 
 
 class _Stretch(NamedTuple):
@@ -172,22 +174,36 @@ class _Flush:
         if lane is None:
             lane = self.lanes[key] = _Lane(batch.topic_name)
         lane.parts.append(part)
-        lane.views.append(batch.data)
         self.size += part.size
 
     def close(self, number: int) -> list[IndexRun]:
         """Lay the batches out, partition by partition; the views of the request frames are let go."""
         self.number = number
+        views: list[memoryview] = []
         runs: list[IndexRun] = []
         position = HEAD_BYTES
         for (topic_id, partition), lane in self.lanes.items():
             length = sum(part.size for part in lane.parts)
             runs.append(IndexRun(topic_id, lane.topic_name, partition, position, length, len(lane.parts)))
             position += length
-        self.body = bytearray().join([view for lane in self.lanes.values() for view in lane.views])
-        for lane in self.lanes.values():
-            lane.views.clear()
+            for part in lane.parts:
+                if part.data is not None:
+                    views.append(part.data)
+                    part.data = None
+        self.body = bytearray().join(views)
         return runs
+
+    def drop_settled(self) -> None:
+        """Leave out, before the flush is closed, what its producers have been told failed."""
+        for key, lane in list(self.lanes.items()):
+            lane.parts = [part for part in lane.parts if not part.settled]
+            if not lane.parts:
+                del self.lanes[key]
+
+    def release_if_settled(self) -> None:
+        """Give up the body of a stored flush that nobody waits for any more."""
+        if self.stored and all(part.settled for _, part in self.parts()):
+            self.body = bytearray()
 
     def parts(self) -> Iterator[tuple[PartitionKey, _Part]]:
         for key, lane in self.lanes.items():
@@ -214,7 +230,7 @@ class _Flush:
 
 
 class WritePath:
-    """Flushes of one broker incarnation. `done` callbacks run in the step in which the commit is applied."""
+    """Flushes of one broker incarnation. `done` callbacks run one turn of the event loop after the verdicts."""
 
     def __init__(
         self,
@@ -286,6 +302,8 @@ class WritePath:
                     self._fail_part(key, part, _TIMED_OUT)
         if expired:
             self._fail_senders(expired, self._unsubmitted())
+        for flush in self._uncommitted:
+            flush.release_if_settled()
 
     async def close(self) -> None:
         """Flush and commit everything that was taken, then stop."""
@@ -309,7 +327,9 @@ class WritePath:
                 flush = self._closed.popleft()
             else:
                 flush, self._open = self._open, _Flush()
-            self._start_put(flush)
+            flush.drop_settled()
+            if flush.lanes:
+                self._start_put(flush)
 
     def _start_put(self, flush: _Flush) -> None:
         self._number += 1
@@ -328,12 +348,13 @@ class WritePath:
         except StorageUnavailable as error:
             _log.error("flush %d of %d bytes could not be stored: %s", flush.number, flush.size, error)
             self._fail(flush)
-        except KafScaleError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, later flushes must not wait behind this one
             self._is_broken = True
             self._on_failure(error)
             return
         else:
             flush.stored = True
+            flush.release_if_settled()
         finally:
             self._puts -= 1
         self._commit_stored()
@@ -369,8 +390,10 @@ class WritePath:
             if is_last:
                 self._undecided.pop(flush.number, None)
             if isinstance(outcome, AppendOutcome):
+                # A cached run that is a view keeps the whole body alive: not worth it where little was accepted.
+                share_body = 2 * _accepted_bytes(stretches, outcome) >= len(flush.body)
                 for stretch, verdicts in zip(stretches, outcome.partitions, strict=True):
-                    self._settle(flush, stretch, verdicts)
+                    self._settle(flush, stretch, verdicts, share_body=share_body)
             else:
                 _log.error("flush %d could not be committed: %s", flush.number, outcome)
                 parts = [(_key(stretch), part) for stretch in stretches for part in stretch.parts]
@@ -378,12 +401,14 @@ class WritePath:
 
         self._appender.append(command, done)
 
-    def _settle(self, flush: _Flush, stretch: _Stretch, verdicts: PartitionVerdicts) -> None:
-        self._cache_accepted(flush, stretch, verdicts.batches)
+    def _settle(self, flush: _Flush, stretch: _Stretch, verdicts: PartitionVerdicts, *, share_body: bool) -> None:
+        self._cache_accepted(flush, stretch, verdicts.batches, share_body=share_body)
         for part, (verdict, base_offset) in zip(stretch.parts, verdicts.batches, strict=True):
             part.settle(BatchResult(verdict, base_offset, verdicts.log_start_offset))
 
-    def _cache_accepted(self, flush: _Flush, stretch: _Stretch, verdicts: list[BatchVerdict]) -> None:
+    def _cache_accepted(
+        self, flush: _Flush, stretch: _Stretch, verdicts: list[BatchVerdict], *, share_body: bool
+    ) -> None:
         """Put the accepted runs into the tail cache, split around rejected batches as `apply` has split them."""
         position = start = stretch.position - HEAD_BYTES
         base_offset = -1
@@ -392,16 +417,19 @@ class WritePath:
             if accepted and base_offset < 0:
                 start, base_offset = position, judged.base_offset
             elif not accepted and base_offset >= 0:
-                self._cache_run(flush, stretch, start, position, base_offset)
+                self._cache_run(flush, stretch, start, position, base_offset, share_body=share_body)
                 base_offset = -1
             position += part.size
         if base_offset >= 0:
-            self._cache_run(flush, stretch, start, position, base_offset)
+            self._cache_run(flush, stretch, start, position, base_offset, share_body=share_body)
 
-    def _cache_run(self, flush: _Flush, stretch: _Stretch, start: int, end: int, base_offset: int) -> None:
+    def _cache_run(
+        self, flush: _Flush, stretch: _Stretch, start: int, end: int, base_offset: int, *, share_body: bool
+    ) -> None:
         key = RunKey(stretch.topic_id, stretch.partition, base_offset)
+        run = memoryview(flush.body)[start:end] if share_body else memoryview(flush.body[start:end])
         try:
-            self._tail.put(key, place_run(memoryview(flush.body)[start:end], base_offset))
+            self._tail.put(key, place_run(run, base_offset))
         except DataCorrupt as error:
             raise Bug(f"a validated batch is not one: {error}") from error
 
@@ -458,6 +486,15 @@ class WritePath:
 def _is_before(sequence: int, other: int) -> bool:
     """Compare two sequences of one producer; they wrap, but are never half of all apart."""
     return 0 < ((other - sequence) & SEQUENCE_MAX) <= SEQUENCE_MAX // 2
+
+
+def _accepted_bytes(stretches: list[_Stretch], outcome: AppendOutcome) -> int:
+    return sum(
+        part.size
+        for stretch, verdicts in zip(stretches, outcome.partitions, strict=True)
+        for part, judged in zip(stretch.parts, verdicts.batches, strict=True)
+        if judged.verdict is Verdict.ACCEPTED
+    )
 
 
 def _key(stretch: _Stretch) -> PartitionKey:

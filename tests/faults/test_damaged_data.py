@@ -8,6 +8,7 @@ import shutil
 import socket
 import sqlite3
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -67,8 +68,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def await_file(directory: Path) -> bool:
     """Wait until something is in a directory."""
-    import time
-
     deadline = time.monotonic() + START_WAIT_S
     while not (directory.is_dir() and any(directory.iterdir())):
         if time.monotonic() > deadline:
@@ -83,10 +82,9 @@ def data_dir(template: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(template, tmp_path / "data"))
 
 
-def segment_with(data_dir: Path, content: bytes) -> Path:
-    """Return the segment that holds `content`."""
-    (found,) = [path for path in (data_dir / "objects" / "flush").rglob("*.seg") if content in path.read_bytes()]
-    return found
+def segments_with(data_dir: Path, content: bytes) -> list[Path]:
+    """Return the segments that hold `content`."""
+    return [path for path in (data_dir / "objects" / "flush").rglob("*.seg") if content in path.read_bytes()]
 
 
 def newest_checkpoint(data_dir: Path) -> Path:
@@ -149,7 +147,7 @@ class TestMetadataLog:
         if content is not None:
             (data_dir / "metadata.db").write_bytes(content)
         line = refused_start(data_dir)
-        assert "holds objects but no metadata.db" in line
+        assert "holds objects but there is no metadata.db" in line
         assert "restore that file from a backup" in line
 
     def test_something_else_in_its_place(self, data_dir: Path) -> None:
@@ -171,7 +169,7 @@ class TestCheckpoints:
         assert f"checkpoint/{newest.name} is missing" in line
         assert "Restore it from a backup" in line
 
-    @pytest.mark.parametrize("at", [0, 5, 20, 60, -1])
+    @pytest.mark.parametrize("at", [0, 20, -1])
     def test_damaged(self, data_dir: Path, at: int) -> None:
         newest = newest_checkpoint(data_dir)
         flip(newest, at)
@@ -179,7 +177,7 @@ class TestCheckpoints:
         assert f"checkpoint/{newest.name} is damaged" in line
         assert "Restore it from a backup" in line
 
-    @pytest.mark.parametrize("length", [0, 10, 100])
+    @pytest.mark.parametrize("length", [0, 100])
     def test_cut_short(self, data_dir: Path, length: int) -> None:
         newest = newest_checkpoint(data_dir)
         newest.write_bytes(newest.read_bytes()[:length])
@@ -187,18 +185,16 @@ class TestCheckpoints:
 
 
 class TestSegments:
-    @pytest.mark.parametrize("content", [b"partition 1 value 0", b"partition 2 value 3"])
     @pytest.mark.parametrize("topic", [0, 1])
-    def test_missing(self, data_dir: Path, content: bytes, topic: int) -> None:
-        # Both topics have such a value; the segments are told apart by age.
-        segments = [path for path in (data_dir / "objects" / "flush").rglob("*.seg") if content in path.read_bytes()]
-        lost = segments[topic]
+    def test_missing(self, data_dir: Path, topic: int) -> None:
+        # Each of the two topics has such a value.
+        lost = segments_with(data_dir, b"partition 1 value 0")[topic]
         lost.unlink()
         line = refused_start(data_dir)
         assert f"flush/{lost.parent.name}/{lost.name}" in line
         assert "Restore them from a backup" in line
 
-    @pytest.mark.parametrize("cut", [1, 100, 10_000])
+    @pytest.mark.parametrize("cut", [200, 10_000])
     def test_cut_short(self, data_dir: Path, cut: int) -> None:
         segment = next((data_dir / "objects" / "flush").rglob("*.seg"))
         content = segment.read_bytes()
@@ -207,26 +203,30 @@ class TestSegments:
         assert segment.name in line
         assert "missing or cut short" in line
 
+    def test_without_its_footer_a_segment_still_has_its_records(self, data_dir: Path) -> None:
+        # Only its length is looked at, and what comes behind the records is read by nobody but a recovery.
+        for segment in (data_dir / "objects" / "flush").rglob("*.seg"):
+            segment.write_bytes(segment.read_bytes()[:-1])
+        with BrokerProcess(data_dir) as broker:
+            assert_whole(broker)
+
     def test_all_missing(self, data_dir: Path) -> None:
         shutil.rmtree(data_dir / "objects" / "flush")
         assert f"{2 * ROUNDS} segment(s)" in refused_start(data_dir)
 
     def test_flipped_byte_spoils_one_partition_only(self, data_dir: Path) -> None:
-        segments = [
-            path
-            for path in (data_dir / "objects" / "flush").rglob("*.seg")
-            if b"partition 1 value 2" in path.read_bytes()
-        ]
+        segments = segments_with(data_dir, b"partition 1 value 2")
         flip(segments[0], segments[0].read_bytes().index(b"partition 1 value 2") + 4)
         with BrokerProcess(data_dir) as broker, RawClient(broker.port) as client:
             spoiled = [topic for topic in ("before", "after") if self.errors(client, topic) != [0, 0, 0]]
             assert len(spoiled) == 1
             (topic,) = spoiled
-            lines = [line for line in broker.log_tail().splitlines() if segments[0].name in line]
-            assert len(lines) == 1
-            assert " ERROR " in lines[0]
-            assert "wrong CRC" in lines[0]
-            assert self.errors(client, topic) == [0, ErrorCode.KAFKA_STORAGE_ERROR, 0]
+            for _ in range(3):
+                assert self.errors(client, topic) == [0, ErrorCode.KAFKA_STORAGE_ERROR, 0]
+            (line,) = [line for line in broker.log_tail().splitlines() if segments[0].name in line]
+            assert " ERROR " in line
+            assert "partition 1, offset 2: " in line
+            assert "wrong CRC" in line
             # What lies behind the damage is read, and the partition takes new records.
             fetched = client.call(fetch_request(topic, {1: 3}), 11).responses[0].partitions[0]
             assert [stored for _, stored in records_of(fetched.records, 3)] == [value(1, 3)]
@@ -252,7 +252,7 @@ class TestSegments:
 
 
 class TestDirectory:
-    @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', '{"format": "x"}'])
+    @pytest.mark.parametrize("content", ["", "[]", '{"format": 1}'])
     def test_format_damaged(self, data_dir: Path, content: str) -> None:
         (data_dir / "format").write_text(content)
         line = refused_start(data_dir)
@@ -273,6 +273,29 @@ class TestDirectory:
         shutil.copy(template / "format", data_dir)
         (data_dir / "objects").write_text("")
         assert "objects" in refused_start(data_dir)
+
+    def test_log_and_objects_elsewhere(self, template: Path, tmp_path: Path) -> None:
+        objects = shutil.copytree(template / "objects", tmp_path / "bucket")
+        shutil.copy(template / "metadata.db", tmp_path / "log.db")
+        settings = {"storage.url": f"file://{objects}", "metadata.url": f"sqlite://{tmp_path}/log.db"}
+        for _ in range(2):
+            with BrokerProcess(tmp_path / "data", settings=settings) as broker:
+                assert_whole(broker)
+        (tmp_path / "log.db").unlink()
+        options = [f"--set={name}={url}" for name, url in settings.items()]
+        assert f"{objects} holds objects but there is no log.db" in refused_start(tmp_path / "data", *options)
+
+    def test_nothing_on_disk(self, tmp_path: Path) -> None:
+        settings = {"storage.url": "memory://", "metadata.url": "memory://"}
+        with BrokerProcess(tmp_path / "data", settings=settings) as broker, RawClient(broker.port) as client:
+            fill(client, "before")
+            assert_whole(broker, ["before"])
+        assert {path.name for path in (tmp_path / "data").iterdir()} == {"LOCK", "format"}
+
+    def test_storage_that_cannot_be_opened(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        line = refused_start(tmp_path / "data", "--set", f"storage.url=file://{tmp_path}/file/objects")
+        assert f"{tmp_path}/file/objects" in line
 
     def test_another_node(self, data_dir: Path) -> None:
         assert "node.id 1" in refused_start(data_dir, "--set", "node.id=2")

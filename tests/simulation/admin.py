@@ -21,7 +21,9 @@ from tests.support.history import CommittedFound, FetchCommitted, History, Topic
 
 TIMEOUT_MS: Final = 10_000
 
-REPEATABLE: Final = frozenset({ErrorCode.REQUEST_TIMED_OUT, ErrorCode.COORDINATOR_NOT_AVAILABLE})
+REPEATABLE: Final = frozenset(
+    {ErrorCode.REQUEST_TIMED_OUT, ErrorCode.COORDINATOR_NOT_AVAILABLE, ErrorCode.KAFKA_STORAGE_ERROR}
+)
 """Errors after which nothing was changed and the same may be asked again."""
 
 

@@ -3,6 +3,7 @@
 - I7: applying the whole log from the beginning, loading a checkpoint and applying the rest, and what a broker has in
   memory are one state, in every field and in its hash.
 - Every command in the log was answered as `reference` says (I1, I2, I3, I9: producers, offsets, generations).
+- What a broker has called certainly not written is not in the log (I1).
 - I4: a broker that starts knows at least what any broker before it knew.
 - I2, I6: the runs of each partition cover its batches exactly, and the bytes are in the bucket, with the right CRCs.
 """
@@ -19,6 +20,7 @@ from kafscale.metadata.entries import Entry, decode_entry
 from kafscale.metadata.log import AppendUid, LogEntry
 from kafscale.metadata.state.cluster import ClusterState
 from kafscale.metadata.state.encoding import state_hash
+from kafscale.metadata.state.objects import ObjectName
 from kafscale.metadata.state.outcomes import (
     AppendOutcome,
     CommitOutcome,
@@ -63,10 +65,13 @@ class Auditor:
         self._disk = disk
         self._bucket = bucket
         self._known_ends: dict[tuple[bytes, int], tuple[int, int]] = {}
+        self._refused: set[tuple[int, int]] = set()
+        """Appends, by incarnation and number, of which a broker has said that they are certainly not written."""
 
     def check_started(self, broker: Broker) -> None:
         """Check a broker that has loaded its state."""
         replica = broker.services.replica
+        self._watch_refusals(broker)
         _check_same(f"loaded at {replica.position}", self._replayed(replica.position), replica.state)
         state = replica.state
         for (topic_id, index), (start, end) in self._known_ends.items():
@@ -97,6 +102,16 @@ class Auditor:
         reference = self._judge_again()
         self._check_storage(self._replayed(len(entries)), reference)
 
+    def _watch_refusals(self, broker: Broker) -> None:
+        replica, incarnation = broker.services.replica, broker.services.appender._incarnation
+        original = replica.forget
+
+        def forget(number: int) -> bool:
+            self._refused.add((incarnation, number))
+            return original(number)
+
+        replica.forget = forget  # type: ignore[method-assign]
+
     def _replayed(self, position: int) -> ClusterState:
         state = ClusterState()
         for entry in self._disk.archive[:position]:
@@ -107,6 +122,8 @@ class Auditor:
         reference, state = Reference(), ClusterState()
         for stored in self._disk.archive:
             entry = decode_entry(stored.payload)
+            if (entry.incarnation, entry.number) in self._refused:
+                raise SimulationFailure(f"entry {stored.position} is in the log, but its broker said that it is not")
             outcomes, expected = state.apply(entry), reference.apply(entry)
             if len(outcomes) != len(expected):
                 raise SimulationFailure(f"{stored.position}: {len(outcomes)} outcomes, expected {len(expected)}")
@@ -123,9 +140,15 @@ class Auditor:
             for partition, wanted in zip(topic.partitions, expected, strict=True):
                 _check_runs(topic.name, state, partition, wanted)
         _check_placed_once(reference)
-        for key in {flush_key(batch.incarnation, batch.object_number): None for batch in _placed(reference)}:
+        # Objects of deleted records may be gone, or going.
+        kept = [
+            batch
+            for batch in _placed(reference)
+            if ObjectName(batch.incarnation, batch.object_number) in state.objects.indexes
+        ]
+        for key in {flush_key(batch.incarnation, batch.object_number): None for batch in kept}:
             _check_segment(key, self._object(key))
-        for batch in _placed(reference):
+        for batch in kept:
             _check_batch(self._object(flush_key(batch.incarnation, batch.object_number)), batch)
 
     def _object(self, key: str) -> bytes:

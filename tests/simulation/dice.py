@@ -47,6 +47,7 @@ class Dice:
     def __init__(self, rng: random.Random, chances: Mapping[str, float] | None = None) -> None:
         self.random = rng
         self._chances = dict(chances or {})
+        self._named = " ".join(f"{name}={chance:.3f}" for name, chance in self._chances.items())
         unknown = self._chances.keys() - FAULTS.keys()
         if unknown:
             raise ValueError(f"no such faults: {sorted(unknown)}")
@@ -63,6 +64,10 @@ class Dice:
             raise ValueError(f"no such fault: {fault}")
         chance = self._chances.get(fault, 0.0)
         return chance > 0 and self.random.random() < chance
+
+    def describe(self) -> str:
+        """Return the faults there were, each with its chance."""
+        return self._named or "none"
 
     def calm(self) -> None:
         """Let nothing fail any more: the healing before a final read."""

@@ -133,6 +133,21 @@ def new_uid_after_unknown() -> contextlib.AbstractContextManager[None]:
     return replaced(Appender, "_append_until_decided", append_until_decided)
 
 
+def refusal_after_unknown() -> contextlib.AbstractContextManager[None]:
+    """Take a refused append for not written, though an attempt before it may be."""
+
+    async def append_until_decided(self: Any, uid: AppendUid, payload: bytes) -> None:
+        while True:
+            try:
+                await self._log.append(uid, payload)
+            except OutcomeUnknown:
+                await asyncio.sleep(UNKNOWN_RETRY_SECONDS)
+            else:
+                return
+
+    return replaced(Appender, "_append_until_decided", append_until_decided)
+
+
 def old_generations_commit() -> contextlib.AbstractContextManager[None]:
     """Let the log take offset commits of an older generation."""
     original = groups.judge_commit
@@ -281,6 +296,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = MappingProxyType(
             any_sequence_accepted,
             commits_overtake,
             new_uid_after_unknown,
+            refusal_after_unknown,
             old_generations_commit,
             two_coordinators,
             runs_not_split,

@@ -9,4 +9,17 @@ from typing import Final
 SEEDS: Final[dict[int, str]] = {
     25: "an idempotent producer's batch overtook a failed one that was taken before it arrived",
     35: "the same with two brokers",
+    508: "an offset commit was refused because of a full disk, although an earlier attempt of the append was written",
 }
+
+FIRST_SEEDS: Final[dict[str, int]] = {
+    "ack_without_object": 2,
+    "failed_senders_go_on": 3,
+    "late_batches_overtake": 28,
+    "duplicates_accepted": 3,
+    "refusal_after_unknown": 5,
+    "old_generations_commit": 3,
+    "two_coordinators": 17,
+    "runs_not_split": 10,
+}
+"""A seed that has noticed a mutant, where that was not seed 0: the search for one begins there."""

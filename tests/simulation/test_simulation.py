@@ -3,14 +3,14 @@
 Workers run the seeds, because a seed means the same run only under a fixed hash seed.
 """
 
-from collections.abc import Generator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.simulation.campaign import Result, State, Workers, parse_seeds, summary
 from tests.simulation.mutants import MUTANTS
-from tests.simulation.seeds import SEEDS
+from tests.simulation.seeds import FIRST_SEEDS, SEEDS
 
 JOBS = 2
 FRESH_SEEDS = range(8)
@@ -20,7 +20,7 @@ MUTANT_SEEDS = range(80)
 
 
 @pytest.fixture(scope="module")
-def workers() -> Generator[Workers]:
+def workers() -> Iterator[Workers]:
     with Workers(JOBS) as some:
         yield some
 
@@ -33,7 +33,8 @@ def test_seeds_pass(workers: Workers) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_mutant_is_noticed(workers: Workers, mutant: str) -> None:
-    assert any(result.failure for result in workers.run(MUTANT_SEEDS, mutant=mutant))
+    seeds = [FIRST_SEEDS.get(mutant, 0), *MUTANT_SEEDS]
+    assert any(result.failure for result in workers.run(seeds, mutant=mutant))
 
 
 def test_a_campaign_goes_on_where_it_was_stopped(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ In the end brokers are started afresh, everything is read back, and the history 
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Any, Final
 
 from tests.simulation.admin import SimAdmin
@@ -46,16 +45,6 @@ GROWN_MAX: Final = 4
 GROUPS: Final = ("group-a", "group-b")
 
 
-@dataclass(slots=True)
-class Story:
-    """What a run was like, for its report."""
-
-    brokers: int = 0
-    operations: int = 0
-    entries: int = 0
-    strokes: int = 0
-
-
 class World:
     """Everything there is in a run."""
 
@@ -77,7 +66,7 @@ class World:
         """Return a new client program."""
         return SimClient(self.network, name, [machine.address for machine in self.machines])
 
-    async def run(self) -> Story:
+    async def run(self) -> None:
         """Let it all happen. Raises what is wrong."""
         await self._set_up()
         seconds = self.random.uniform(*WORK_SECONDS)
@@ -95,7 +84,7 @@ class World:
                 await self._read_everything()
         except TimeoutError:
             raise SimulationFailure(f"not everything can be read\n{self._working()}") from None
-        return await self._judge()
+        await self._judge()
 
     def _build_machines(self) -> list[Machine]:
         ground = Ground(loop=self.loop, network=self.network, bucket=self.bucket, disk=self.disk, history=self.history)
@@ -159,7 +148,7 @@ class World:
             await consumer.look_up(at, self.random.randint(0, int(self.loop.time() * 1000)))
         client.close()
 
-    async def _judge(self) -> Story:
+    async def _judge(self) -> None:
         brokers = [await machine.until_serving() for machine in self.machines]
         for broker in brokers:
             await broker.services.replica.barrier()
@@ -167,12 +156,12 @@ class World:
         complaints = check(self.history)
         if complaints:
             raise SimulationFailure(render(complaints))
-        return Story(
-            brokers=len(self.machines),
-            operations=len(self.history.operations),
-            entries=len(self.disk.archive),
-            strokes=len(self.nemesis.strokes),
-        )
+
+    def story(self) -> str:
+        """Return what this run is like, for the report of a failure."""
+        counts = f"{len(self.history.operations)} operations, {len(self.disk.archive)} entries"
+        lines = [f"{len(self.machines)} brokers, {counts}, faults: {self.dice.describe()}", *self.nemesis.strokes]
+        return "\n".join(lines)
 
     def _working(self) -> str:
         return self.loop.describe_tasks()
@@ -180,4 +169,9 @@ class World:
 
 async def run_world(loop: SimulatedLoop) -> None:
     """Run one world to its end."""
-    await World(loop).run()
+    world = World(loop)
+    try:
+        await world.run()
+    except BaseException as error:
+        error.add_note(world.story())
+        raise

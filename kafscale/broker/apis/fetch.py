@@ -137,6 +137,10 @@ class _Reading:
         self._request = request
         self._plan = plan
 
+    @property
+    def _bytes_max(self) -> int:
+        return min(self._request.max_bytes, self._services.settings.fetch_max_bytes)
+
     async def wait_for_bytes(self) -> None:
         """Return when `min_bytes` can be read, something is wrong with a partition, or `max_wait` is over."""
         loop = asyncio.get_running_loop()
@@ -151,7 +155,7 @@ class _Reading:
 
     def _bytes_missing(self) -> int:
         """Return how many bytes are missing to `min_bytes`; 0 too where an error has to be told at once."""
-        missing = self._request.min_bytes
+        missing = min(self._request.min_bytes, self._bytes_max)
         if not self._plan.partitions:
             return missing if self._plan.is_incremental else 0
         for key, asked in self._plan.partitions.items():
@@ -177,7 +181,7 @@ class _Reading:
 
     async def read(self) -> dict[FetchKey, PartitionData]:
         """Read the partitions in order, within the request's and each partition's limit."""
-        left = min(self._request.max_bytes, self._services.settings.fetch_max_bytes)
+        left = self._bytes_max
         answers: dict[FetchKey, PartitionData] = {}
         is_empty = True
         warm = 0

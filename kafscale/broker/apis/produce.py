@@ -9,6 +9,7 @@ judged by the batch header's base and largest timestamp, not record by record.
 """
 
 from collections.abc import Callable
+from enum import Enum
 
 from kafscale.broker.request import RequestContext
 from kafscale.broker.services import Services
@@ -29,14 +30,23 @@ from kafscale.storage.write_path import AppendFailure, BatchResult, ProducedBatc
 
 VERSION_MIN = 3
 _ZSTD_FROM = 7
+
+TIMEOUT_MS_MIN = 5_000
+"""Kafka appends whatever the timeout says, it limits only replication there: 0 must not mean "do not write"."""
+
 _VALID_ACKS = (-1, 0, 1)
 
-Respond = Callable[[bytearray | None], None]
-"""Takes the reply's body; None where there is none to send. Called exactly once."""
+
+class NoReply(Enum):
+    """What becomes of the connection of a request that wants no reply (acks=0)."""
+
+    KEEP = "keep"
+    CLOSE = "close"
+    """Something failed, and this is how Kafka says so."""
 
 
-class CloseConnection(Exception):
-    """The reply to a request that wants none, but failed: Kafka closes the connection."""
+Respond = Callable[[bytearray | NoReply], None]
+"""Takes the reply's body, or what there is instead. Called exactly once."""
 
 
 _FAULTS = {
@@ -74,7 +84,7 @@ _NO_TIME = -1
 def begin_produce(services: Services, context: RequestContext, body: memoryview, respond: Respond) -> None:
     """Take a produce request; `respond` is called when every batch is in the log or refused.
 
-    Raises `MalformedRequest`, and `CloseConnection` for an acks=0 request that is refused at once.
+    Raises `MalformedRequest`.
     """
     if context.api_version < VERSION_MIN:
         respond(_unsupported_version(context.api_version, body))
@@ -109,12 +119,10 @@ class _Pending:
                 error = refusal or self._add(topic, index, data, replies)
                 if error is not None:
                     replies.append(_error_reply(index, *error))
-        if self._request.acks == 0 and any(reply.error_code for topic in self._replies for reply in topic.partitions):
-            raise CloseConnection
         if not self._batches:
             self._finish()
             return
-        timeout_seconds = max(0, self._request.timeout_ms) / 1000
+        timeout_seconds = max(TIMEOUT_MS_MIN, self._request.timeout_ms) / 1000
         batches, self._batches = self._batches, []
         self._services.write_path.append(batches, self._context.connection_id, timeout_seconds, self._decided)
 
@@ -172,10 +180,12 @@ class _Pending:
         self._finish()
 
     def _finish(self) -> None:
-        if self._request.acks == 0:
-            self._respond(None)
-        else:
+        if self._request.acks != 0:
             self._respond(encode_produce_response(self._context.api_version, self._replies))
+        elif any(reply.error_code for topic in self._replies for reply in topic.partitions):
+            self._respond(NoReply.CLOSE)
+        else:
+            self._respond(NoReply.KEEP)
 
 
 def _error_reply(index: int, error: ErrorCode, message: str | None) -> PartitionReply:

@@ -98,7 +98,7 @@ async def _advance(services: Services, starts: Mapping[_Key, LogStart]) -> dict[
         try:
             outcome = await services.appender.submit(AdvanceLogStart([starts[key] for key in part]))
         except StorageUnavailable:
-            results |= dict.fromkeys(part, _Result(ErrorCode.KAFKA_STORAGE_ERROR, -1))
+            results |= dict.fromkeys(part, _Result(ErrorCode.REQUEST_TIMED_OUT, -1))
             continue
         if not isinstance(outcome, LogStartOutcome):
             raise Bug(f"AdvanceLogStart was answered with {outcome!r}")

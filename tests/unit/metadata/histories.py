@@ -168,24 +168,46 @@ class Senders:
         return Batch(send.length, send.records, self._label, send.producer_id, epoch, base_sequence)
 
 
+def first_entry() -> Entry:
+    """Return the entry that creates topics A (two partitions) and B; of an incarnation that writes nothing else."""
+    return entry(1, create(A, "a.b", 2), create(B, "c"), incarnation=9)
+
+
 def realise(steps: Sequence[Step]) -> list[Entry]:
-    """Return the entries: first one that creates topics A (two partitions) and B, then one per step."""
+    """Return the entries: the first one, then one per step."""
     senders = Senders()
-    entries = [entry(1, create(A, "a.b", 2), create(B, "c"), incarnation=9)]
+    entries = [first_entry()]
     numbers: dict[int, int] = {}
     for index, step in enumerate(steps, start=1):
         numbers[step.incarnation] = numbers.get(step.incarnation, 0) + 1
-        commands = [_realise(action, senders) if isinstance(action, Append) else action for action in step.actions]
+        commands = [realised(action, senders) for action in step.actions]
         entries.append(entry(numbers[step.incarnation], *commands, incarnation=step.incarnation, time_ms=100 * index))
     return entries
 
 
-def _realise(action: Append, senders: Senders) -> AppendBatches:
+def realised(action: "Append | Command", senders: Senders) -> Command:
+    """Return the command of an action."""
+    if not isinstance(action, Append):
+        return action
     lanes = [
         (topic_id, partition, [senders.batch(topic_id, partition, send) for send in sends])
         for topic_id, partition, sends in action.lanes
     ]
     return append(action.object_number, *lanes)
+
+
+def rich_entries() -> list[Entry]:
+    """Return entries after which every part of the state holds something."""
+    sent = Batch(100, 2, 1_700_000_000_000, 7, 1, SEQUENCES - 1)
+    committed = CommitOffsets("g", 1, "m", [OffsetToCommit(A, 1, 5, -1, "text", 99)])
+    return [
+        entry(1, CreateTopic(A, "a.b", 2, {"retention.ms": "1", "cleanup.policy": "delete"}), create(B, "c")),
+        entry(2, append(1, (A, 0, [sent, Batch(61, 1)]), (A, 1, [sent])), time_ms=1_700_000_000_001),
+        entry(3, append(2, (A, 0, [sent, sent._replace(base_sequence=1)])), time_ms=1_700_000_000_002),
+        entry(4, append(3, (UNKNOWN, 0, [sent])), AllocateProducerIds(1000), time_ms=1_700_000_000_003),
+        Entry(SCHEMA_LEVEL, 1_700_000_000_004, 2**64 - 1, 3, 2, [rebalanced("m", "n"), committed]),
+        entry(5, AdvanceLogStart([LogStart(A, 0, 1)])),
+    ]
 
 
 def member(member_id: str) -> GroupMember:
@@ -304,6 +326,14 @@ control_commands: Final[tuple[Action, ...]] = (
 )
 
 
+_ALL: Final = (*[_append] * 12, *control_commands)
+
+
+def action_of(reader: Reader) -> "Append | Command":
+    """Return one action of any kind."""
+    return reader.one_of(_ALL)(reader)
+
+
 def histories_of(*actions: Action) -> st.SearchStrategy[list[Entry]]:
     """Return histories of these actions."""
 
@@ -318,7 +348,7 @@ def histories_of(*actions: Action) -> st.SearchStrategy[list[Entry]]:
 produced = histories_of(_append)
 """Histories in which only records come."""
 
-histories = histories_of(*[_append] * 12, *control_commands)
+histories = histories_of(*_ALL)
 """Histories of everything."""
 
 Check: TypeAlias = Callable[[Any], None]

@@ -41,8 +41,10 @@ MEMBER = GroupMember("m-1", "i", "c", "/h", 60_000, 10_000, [MemberProtocol("ran
 GOLDEN: list[tuple[Command, str]] = [
     (
         AppendBatches(5, [PartitionBatches(TOPIC, 3, 16, BATCH_FACTS.pack(100, 2, 9, 7, 0, 2**31 - 1))]),
-        "9301059194c410000102030405060708090a0b0c0d0e0f0310c41e0000006400000002000000000000000900"
-        "0000000000000700007fffffff",
+        (
+            "9301059194c410000102030405060708090a0b0c0d0e0f0310c41e0000006400000002000000000000000900"
+            "0000000000000700007fffffff"
+        ),
     ),
     (
         CreateTopic(TOPIC, "orders", 6, {"retention.ms": "1"}),
@@ -70,8 +72,10 @@ GOLDEN: list[tuple[Command, str]] = [
     ),
     (
         GroupRebalanced("g", 2, 3, "consumer", "range", "m-1", [MEMBER]),
-        "9808a1670203a8636f6e73756d6572a572616e6765a36d2d319198a36d2d31a169a163a22f68cdea60cd2710"
-        "9192a572616e6765c4020001c40102",
+        (
+            "9808a1670203a8636f6e73756d6572a572616e6765a36d2d319198a36d2d31a169a163a22f68cdea60cd2710"
+            "9192a572616e6765c4020001c40102"
+        ),
     ),
     (
         DeleteOffsets("g", [CommittedOffsetKey(TOPIC, 1, 99)], True),

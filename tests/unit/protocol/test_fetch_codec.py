@@ -13,7 +13,7 @@ VERSIONS = st.integers(4, 18)
 I16 = st.integers(-(2**15), 2**15 - 1)
 I32 = st.integers(-(2**31), 2**31 - 1)
 I64 = st.integers(-(2**63), 2**63 - 1)
-BATCHES = st.lists(st.binary(min_size=1, max_size=90).map(memoryview), max_size=3)
+BATCHES = st.lists(st.binary(min_size=1, max_size=90).map(lambda data: memoryview(data)), max_size=3)
 PARTITIONS = st.builds(PartitionData, I32, I16, I64, I64, I64, BATCHES)
 
 

@@ -130,7 +130,7 @@ def check_refused_or_the_same(version: int, body: bytes) -> None:
         theirs = as_values(decode_request(ApiKey.PRODUCE, version, body))
     if ours is not None:
         # The zero id is none to the generic codec.
-        names = [(name, b"" if topic_id == bytes(16) else topic_id, rest) for name, topic_id, rest in ours.topics]
+        names = [topic._replace(topic_id=topic.topic_id.strip(b"\0") and topic.topic_id) for topic in ours.topics]
         ours = ours._replace(topics=names)
     assert ours == theirs
 

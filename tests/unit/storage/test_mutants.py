@@ -9,6 +9,7 @@ from kafscale.errors import KafScaleError
 from kafscale.protocol.batches import BatchIndex, iterate_batches
 from kafscale.storage import read_path, write_path
 from kafscale.storage.cache import CachedRun, RunKey, place_run
+from kafscale.storage.format.segment import HEAD_BYTES
 from kafscale.storage.write_path import WritePath
 from tests.unit.storage import properties
 
@@ -47,7 +48,7 @@ def _unplaced(data: memoryview, base_offset: int) -> CachedRun:
 def _cache_without_a_split(self: Any, flush: Any, stretch: Any, verdicts: Any) -> None:
     accepted = [verdict.base_offset for verdict in verdicts if verdict.base_offset >= 0]
     if accepted:
-        start = stretch.position - write_path.HEAD_BYTES
+        start = stretch.position - HEAD_BYTES
         end = start + sum(part.size for part in stretch.parts)
         self._cache_run(flush, stretch, start, end, accepted[0])
 
@@ -58,7 +59,7 @@ def _cache_under_a_wrong_key(self: Any, flush: Any, stretch: Any, start: int, en
 
 
 def _stretches_without_gaps(self: Any) -> Any:
-    position = write_path.HEAD_BYTES
+    position = HEAD_BYTES
     for (topic_id, partition), lane in self.lanes.items():
         parts = [part for part in lane.parts if not part.settled]
         if parts:

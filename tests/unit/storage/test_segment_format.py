@@ -27,7 +27,7 @@ RUNS = st.lists(
 )
 BODIES = st.lists(st.binary(max_size=50), max_size=4)
 
-GOLDEN_BODY = [b"first batch", memoryview(b"second batch")]
+GOLDEN_BODY: list[bytes | memoryview] = [b"first batch", memoryview(b"second batch")]
 GOLDEN_RUNS = [
     IndexRun(b"T" * 16, "words", 0, 8, 11, 1),
     IndexRun(bytes(range(16)), "t", 300, 19, 12, 2),
@@ -40,7 +40,7 @@ GOLDEN_TAIL = bytes.fromhex(
 
 
 def golden_tail() -> bytes:
-    return encode_tail(GOLDEN_BODY, GOLDEN_RUNS, 0x0123_4567_89AB_CDEF, 7, 1_700_000_000_000)
+    return encode_tail(list(GOLDEN_BODY), GOLDEN_RUNS, 0x0123_4567_89AB_CDEF, 7, 1_700_000_000_000)
 
 
 def open_tail(tail: bytes) -> tuple[Footer, list[IndexRun]]:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kafscale.errors import ObjectExists, OutcomeUnknown, StorageUnavailable
+from kafscale.metadata.appender import Done
 from kafscale.metadata.entries import BATCH_FACTS, AppendBatches, PartitionBatches, encoded_size
 from kafscale.metadata.state.outcomes import Verdict
 from kafscale.metadata.state.producers import SEQUENCE_MAX
@@ -356,9 +357,12 @@ async def test_a_large_flush_is_cut_into_several_commands(monkeypatch: pytest.Mo
     commands: list[AppendBatches] = []
     world = await World.with_topic(partitions=10)
     original = world.appender.append
-    monkeypatch.setattr(
-        world.appender, "append", lambda command, done: (commands.append(command), original(command, done))
-    )
+
+    def append(command: AppendBatches, done: Done) -> None:
+        commands.append(command)
+        original(command, done)
+
+    monkeypatch.setattr(world.appender, "append", append)
     batches = [batch(number % 10) for number in range(35)]
     sent = world.send(*batches)
     await world.settle()
