@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from kafscale.errors import DataCorrupt
 from kafscale.protocol.records import Record, encode_batch
-from kafscale.storage.cache import CachedRun, RunCache, RunKey, place_run
+from kafscale.storage.cache import RUN_OVERHEAD_BYTES, CachedRun, RunCache, RunKey, place_run
 
 TOPIC = b"T" * 16
 COUNTS_AND_SIZES = st.lists(st.tuples(st.integers(1, 4), st.integers(0, 40)), min_size=1, max_size=6)
@@ -56,10 +56,14 @@ def sized(size: int) -> CachedRun:
     return CachedRun(memoryview(bytes(size)), 0, place_run(memoryview(bytearray()), 0)._index)
 
 
-class CacheAgainstModel(RuleBasedStateMachine):
-    """Both kinds of cache against a list of (key, size), the one to go first in front."""
+def cached_bytes(runs: list[tuple[RunKey, CachedRun]]) -> int:
+    return sum(len(run.data) + RUN_OVERHEAD_BYTES for _, run in runs)
 
-    LIMIT = 100
+
+class CacheAgainstModel(RuleBasedStateMachine):
+    """Both kinds of cache against a list of runs, the one to go first in front."""
+
+    LIMIT = 2 * RUN_OVERHEAD_BYTES + 100
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +76,7 @@ class CacheAgainstModel(RuleBasedStateMachine):
         for keep_used, cache in self.caches.items():
             cache.put(key, run)
             model = [entry for entry in self.models[keep_used] if entry[0] != key] + [(key, run)]
-            while len(model) > 1 and sum(len(each.data) for _, each in model) > self.LIMIT:
+            while len(model) > 1 and cached_bytes(model) > self.LIMIT:
                 del model[0]
             self.models[keep_used] = model
 
@@ -90,7 +94,7 @@ class CacheAgainstModel(RuleBasedStateMachine):
     @invariant()
     def size_is_counted(self) -> None:
         for keep_used, cache in self.caches.items():
-            assert cache.size_bytes == sum(len(run.data) for _, run in self.models[keep_used])
+            assert cache.size_bytes == cached_bytes(self.models[keep_used])
             assert cache.size_bytes <= self.LIMIT or len(self.models[keep_used]) == 1
 
 

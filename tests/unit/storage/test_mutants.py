@@ -45,15 +45,17 @@ def _unplaced(data: memoryview, base_offset: int) -> CachedRun:
     return CachedRun(data, base_offset, BatchIndex(*index))
 
 
-def _cache_without_a_split(self: Any, flush: Any, stretch: Any, verdicts: Any) -> None:
+def _cache_without_a_split(self: Any, flush: Any, stretch: Any, verdicts: Any, *, share_body: bool) -> None:
     accepted = [verdict.base_offset for verdict in verdicts if verdict.base_offset >= 0]
     if accepted:
         start = stretch.position - HEAD_BYTES
         end = start + sum(part.size for part in stretch.parts)
-        self._cache_run(flush, stretch, start, end, accepted[0])
+        self._cache_run(flush, stretch, start, end, accepted[0], share_body=share_body)
 
 
-def _cache_under_a_wrong_key(self: Any, flush: Any, stretch: Any, start: int, end: int, base_offset: int) -> None:
+def _cache_under_a_wrong_key(
+    self: Any, flush: Any, stretch: Any, start: int, end: int, base_offset: int, *, share_body: bool
+) -> None:
     key = RunKey(stretch.topic_id, stretch.partition, base_offset + 1)
     self._tail.put(key, place_run(memoryview(flush.body)[start:end], base_offset))
 
@@ -102,7 +104,9 @@ MUTANTS: list[tuple[str, Any, str, Any, Property]] = [
 ]
 
 
-@pytest.mark.parametrize(("owner", "name", "mutant", "broken"), [each[1:] for each in MUTANTS], ids=[m[0] for m in MUTANTS])
+@pytest.mark.parametrize(
+    ("owner", "name", "mutant", "broken"), [each[1:] for each in MUTANTS], ids=[m[0] for m in MUTANTS]
+)
 def test_mutants_are_killed(
     owner: Any, name: str, mutant: Any, broken: Property, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from kafscale.metadata.entries import AdvanceLogStart, DeleteTopic, LogStart
 from kafscale.metadata.state.partition import Run
 from kafscale.protocol.batches import iterate_batches
 from kafscale.storage import read_path
-from kafscale.storage.cache import RunCache, RunKey
+from kafscale.storage.cache import RUN_OVERHEAD_BYTES, RunCache, RunKey
 from kafscale.storage.format.paths import flush_key
 from kafscale.storage.read_path import ReadPath
 from tests.support.virtual_loop import on_virtual_time
@@ -77,7 +77,7 @@ async def test_reading_old_data_does_not_evict_the_tail() -> None:
     world = await written(1, 1)
     await read(world, 0, ROOMY)
     assert world.tail.size_bytes == 0
-    assert world.recent.size_bytes == 2 * SIZE
+    assert world.recent.size_bytes == 2 * (SIZE + RUN_OVERHEAD_BYTES)
 
 
 @on_virtual_time
@@ -259,12 +259,12 @@ async def test_a_log_start_that_moves_while_reading_does_not_shift_anything() ->
 async def test_batches_of_a_run_have_their_offsets() -> None:
     world = await written(1, 2)
     for _ in range(2):
-        batches = list(await world.reader().batches_of_run(1))
+        batches = list(await world.reader().batches_of_run(world.partition().run(1)))
         assert [header.base_offset for header, _ in batches] == [1, 2]
     assert len(world.store.asked) == 1
     world.store.damage = _flipped
     with pytest.raises(DataCorrupt):
-        await world.reader().batches_of_run(0)
+        await world.reader().batches_of_run(world.partition().run(0))
 
 
 @on_virtual_time

@@ -579,10 +579,14 @@ async def test_what_is_owed_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @on_virtual_time
-async def test_a_request_refused_whole_is_answered_before_append_returns() -> None:
+async def test_a_request_is_never_answered_while_it_is_handed_over() -> None:
+    """Answering may begin the connection's next request, and who hands over is not prepared for that."""
     world = await failing_world(Producer(9, 0, 10))
     sent = world.send(batch(producer=Producer(9, 0, 11)))
+    assert not sent.done()
+    await world.settle()
     assert verdict(sent) is STORAGE
+    assert len(world.store.put_keys) == 1
     mixed = world.send(batch(producer=Producer(9, 0, 11)), batch(1))
     assert not mixed.done()
     await world.settle()
