@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format docs bench simulate golden lock clean
+.PHONY: help setup run test check format docs bench profile simulate crash golden lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -40,11 +40,17 @@ format: $(STAMP) ## format the code
 docs: $(STAMP) ## write docs/configuration.md from the declarations
 	$(BIN)/python -m kafscale config reference > docs/configuration.md
 
-bench: $(STAMP) ## run the benchmarks
+bench: $(STAMP) ## this broker beside Apache Kafka: make bench ARGS="--quick" (needs Java and Maven)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+profile: $(STAMP) ## the broker's top functions under load: make profile ARGS="default-client" (needs Java and Maven)
+	$(BIN)/python -m benchmarks.profiling $(ARGS)
 
 simulate: $(STAMP) ## run the simulation campaign
 	$(BIN)/python -m tests.simulation $(ARGS)
+
+crash: $(STAMP) ## kill -9 campaign: make crash ARGS="--runs 100 --seed 1 --state crash.json"
+	$(BIN)/python -m tests.faults.crash_campaign $(ARGS)
 
 golden: ## write the golden bytes again (needs Java and Maven)
 	mvn -q -B -f tests/golden/generator/pom.xml compile exec:java

@@ -188,7 +188,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.profiling", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("load", nargs="*", choices=[[], *LOADS], help=f"what to profile (default: {', '.join(LOADS)})")
+    parser.add_argument("load", nargs="*", choices=LOADS, help=f"what to profile (default: {', '.join(LOADS)})")
     parser.add_argument("--records", type=int, metavar="N", help="records to produce or read")
     parser.add_argument("--top", type=int, default=30, metavar="N", help="functions to print (default: 30)")
     return parser.parse_args()

@@ -21,12 +21,12 @@ from kafscale.broker.topic_limits import TopicLimitsCache
 from kafscale.broker.topics import TopicAdmin
 from kafscale.clock import Clock
 from kafscale.config import BrokerSettings, Loaded
-from kafscale.errors import DataCorrupt, ObjectMissing, StartRefused, StorageUnavailable
+from kafscale.errors import StorageUnavailable
 from kafscale.metadata.appender import Appender
 from kafscale.metadata.checkpointer import CheckpointBuilder, Checkpointer, CheckpointLimits
-from kafscale.metadata.checkpoints import decode_checkpoint
 from kafscale.metadata.entries import ExpireProducers
-from kafscale.metadata.log import CheckpointPointer, MetadataLog
+from kafscale.metadata.loading import load_state
+from kafscale.metadata.log import MetadataLog
 from kafscale.metadata.replica import Replica
 from kafscale.metadata.state.cluster import ClusterState
 from kafscale.storage.budget import MemoryBudget
@@ -87,7 +87,7 @@ class Broker:
         clock = foundations.clock
         incarnation = clock.random_bits(64)
         checkpoints = ObjectCheckpointStore(foundations.store, clock, incarnation)
-        replica, kept = await _load(foundations, checkpoints, incarnation, fail)
+        replica, position = await _load(foundations, checkpoints, incarnation, fail)
         await check_segments(foundations.store, replica.state)
         appender = Appender(foundations.log, replica, clock, incarnation, fail)
         services = _build_services(foundations, replica, appender, incarnation, fail)
@@ -98,7 +98,7 @@ class Broker:
             checkpoints,
             foundations.checkpoint_builder,
             _checkpoint_limits(foundations.loaded.settings),
-            kept,
+            position,
             fail,
         )
         broker = cls(foundations, services, checkpointer)
@@ -129,7 +129,6 @@ class Broker:
     async def stop(self) -> None:
         """Answer what was asked, make durable what was taken, and release everything."""
         services = self.services
-        services.stopping.set()
         services.growth.stop()
         await services.group_coordinator.close()
         await self.server.drain(services.settings.shutdown_grace_ms / 1000)
@@ -169,36 +168,13 @@ async def _load(
     checkpoints: ObjectCheckpointStore,
     incarnation: int,
     fail: Callable[[Exception], None],
-) -> tuple[Replica, tuple[CheckpointPointer, ...]]:
-    loaded = await foundations.log.load()
-    state, position = ClusterState(), 0
-    if loaded.checkpoints:
-        state = await _load_checkpoint(checkpoints, loaded.checkpoints[0])
-        position = loaded.checkpoints[0].position
-    replica = Replica(foundations.log, state, position, incarnation, fail)
+) -> tuple[Replica, int]:
+    """Return the replica, at the log's end, and the position of the checkpoint that it started from."""
+    loaded = await load_state(foundations.log, checkpoints)
+    replica = Replica(foundations.log, loaded.state, loaded.position, incarnation, fail)
     replica.start()
     await replica.wait_applied(loaded.end)
-    return replica, loaded.checkpoints
-
-
-async def _load_checkpoint(checkpoints: ObjectCheckpointStore, pointer: CheckpointPointer) -> ClusterState:
-    try:
-        checkpoint = decode_checkpoint(await checkpoints.get_checkpoint(pointer.key))
-    except ObjectMissing as error:
-        raise StartRefused(
-            f"the metadata checkpoint {pointer.key} is missing. Restore it from a backup of the object store; without "
-            "it the order of the records is lost."
-        ) from error
-    except DataCorrupt as error:
-        raise StartRefused(
-            f"the metadata checkpoint {pointer.key} is damaged ({error}). Restore it from a backup of the object store."
-        ) from error
-    if checkpoint.position != pointer.position:
-        raise StartRefused(
-            f"the metadata checkpoint {pointer.key} is of position {checkpoint.position}, but the metadata log expects "
-            f"{pointer.position}: log and object store are not of one broker. Point both at the same backup."
-        )
-    return checkpoint.state
+    return replica, loaded.position
 
 
 def _build_services(
@@ -238,7 +214,6 @@ def _build_services(
         group_coordinator=GroupCoordinator(
             _GroupParts(settings=settings, clock=clock, replica=replica, appender=appender)
         ),
-        stopping=asyncio.Event(),
     )
 
 

@@ -1,7 +1,8 @@
 """Incremental fetch sessions (KIP-227): what a client reads from, remembered, so that it need not say it every time.
 
 A session is one client's list of partitions with what was last told about each. Sessions are bounded by
-`max.incremental.fetch.session.cache.slots`; without a free slot a client simply goes on with full fetches.
+`max.incremental.fetch.session.cache.slots`, and their partitions all together by `PARTITIONS_MAX`; without room a
+client simply goes on with full fetches.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ NO_SESSION = 0
 
 EVICTION_SECONDS = 120.0
 """A session unused for so long gives its slot away (Kafka's min.incremental.fetch.session.eviction.ms)."""
+
+PARTITIONS_MAX = 200_000
+"""Partitions of all sessions together. One takes some 400 bytes, so these are 80 MB at most: 200 partitions in each of
+Kafka's default of 1,000 slots, or a few clients that read tens of thousands."""
 
 
 class FetchKey(NamedTuple):
@@ -76,12 +81,14 @@ class FetchSession:
 
 
 class FetchSessionCache:
-    """All sessions of this broker."""
+    """All sessions of this broker, the ones used longest ago first."""
 
     def __init__(self, slots: int, clock: Clock) -> None:
         self._slots = slots
         self._clock = clock
         self._sessions: dict[int, FetchSession] = {}
+        self.partition_count = 0
+        """Partitions in all sessions."""
 
     def get(self, session_id: int) -> FetchSession | None:
         return self._sessions.get(session_id)
@@ -89,27 +96,43 @@ class FetchSessionCache:
     def create(
         self, uses_topic_ids: bool, partitions: dict[FetchKey, FetchPartition], now: float
     ) -> FetchSession | None:
-        """Return a new session, or None without a free slot. `now` is the event loop's time."""
-        if not partitions or (len(self._sessions) >= self._slots and not self._evict(now)):
+        """Return a new session, or None where there is no room for it. `now` is the event loop's time."""
+        if not partitions or not self._make_room(len(partitions), now):
             return None
         session = FetchSession(self._new_id(), uses_topic_ids, partitions)
         session.last_used = now
         self._sessions[session.session_id] = session
+        self.partition_count += len(partitions)
         return session
+
+    def update(self, session: FetchSession, changed: dict[FetchKey, FetchPartition], forgotten: list[FetchKey]) -> bool:
+        """Take over what an incremental fetch says; False where that is too much, and the session is gone."""
+        before = len(session.partitions)
+        session.update(changed, forgotten)
+        self.partition_count += len(session.partitions) - before
+        if self.partition_count <= PARTITIONS_MAX:
+            return True
+        self.remove(session.session_id)
+        return False
 
     def touch(self, session: FetchSession, now: float) -> None:
         """Note that a session is in use; the cache stays in order of use."""
         session.last_used = now
-        self._sessions[session.session_id] = self._sessions.pop(session.session_id, session)
+        self._sessions[session.session_id] = self._sessions.pop(session.session_id)
 
     def remove(self, session_id: int) -> None:
-        self._sessions.pop(session_id, None)
+        session = self._sessions.pop(session_id, None)
+        if session is not None:
+            self.partition_count -= len(session.partitions)
 
-    def _evict(self, now: float) -> bool:
-        oldest = next(iter(self._sessions.values()), None)
-        if oldest is None or now - oldest.last_used < EVICTION_SECONDS:
+    def _make_room(self, partitions: int, now: float) -> bool:
+        if partitions > PARTITIONS_MAX or self._slots <= 0:
             return False
-        del self._sessions[oldest.session_id]
+        while len(self._sessions) >= self._slots or self.partition_count + partitions > PARTITIONS_MAX:
+            oldest = next(iter(self._sessions.values()))
+            if now - oldest.last_used < EVICTION_SECONDS:
+                return False
+            self.remove(oldest.session_id)
         return True
 
     def _new_id(self) -> int:

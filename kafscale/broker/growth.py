@@ -54,8 +54,9 @@ class Growth:
             waiting = self._waiting.get((batches.topic_id, batches.partition))
             if waiting and any(verdict is Verdict.ACCEPTED for verdict, _ in verdicts.batches):
                 # Exact bytes do not matter: the fetch looks again, and waits again where it was too early.
+                size = _size(batches.facts)
                 for wait in tuple(waiting):
-                    wait.grew(_size(batches.facts))
+                    wait.grew(size)
 
     async def wait(self, keys: Iterable[PartitionKey], bytes_min: int, timeout_seconds: float) -> None:
         """Return when the partitions have grown by `bytes_min` in all, after the timeout, or when stopping."""

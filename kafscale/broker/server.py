@@ -94,7 +94,7 @@ class Server:
         return len(self._connections)
 
     async def run_idle_check(self) -> None:
-        """Close, for ever, connections that are silent or slow (`connections.max.idle.ms`; negative: only slow ones)."""
+        """Close, for ever, silent or slow connections (`connections.max.idle.ms`; negative: only slow ones)."""
         idle_ms = self.services.settings.connections_max_idle_ms
         idle_seconds = idle_ms / 1000 if idle_ms >= 0 else math.inf
         while True:

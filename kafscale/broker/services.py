@@ -1,6 +1,5 @@
 """Everything a request handler may use, put together once by `kafscale.broker.broker`."""
 
-import asyncio
 from dataclasses import dataclass
 
 from kafscale.broker.fetch_sessions import FetchSessionCache
@@ -37,7 +36,6 @@ class Services:
     topics: TopicAdmin
     producer_ids: ProducerIds
     group_coordinator: GroupCoordinator
-    stopping: asyncio.Event
 
     @property
     def settings(self) -> BrokerSettings:

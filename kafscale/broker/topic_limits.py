@@ -7,6 +7,10 @@ from kafscale.metadata.entries import TopicId
 from kafscale.metadata.state.cluster import Topic
 from kafscale.topic_configs import topic_value
 
+TOPICS_KEPT_MAX = 10_000
+"""Topics whose limits are kept, some 5 MB of them: nobody says here when a topic is deleted, so all are forgotten then
+and worked out again when they are needed, which takes less than checking one batch."""
+
 
 class TopicLimits(NamedTuple):
     """What a batch for this topic must keep to. Times in milliseconds."""
@@ -31,6 +35,8 @@ class TopicLimitsCache:
         if known is not None and known[0] is topic.configs:
             return known[1]
         limits = self._work_out(topic.configs)
+        if known is None and len(self._known) >= TOPICS_KEPT_MAX:
+            self._known.clear()
         self._known[topic.topic_id] = (topic.configs, limits)
         return limits
 

@@ -370,10 +370,6 @@ class StorageSettings(BaseModel, frozen=True):
     flush_bytes: Annotated[
         int, Setting(kind=INT, allowed=at_least(1), help="Size at which an open flush is closed and stored.")
     ] = 8_388_608
-    flush_interval_ms: Annotated[
-        int,
-        Setting(kind=INT, allowed=at_least(1), help="Longest time a record waits for its flush to be closed."),
-    ] = 250
     flush_puts_max: Annotated[
         int, Setting(kind=INT, allowed=at_least(1), unit="PUTs", help="Flushes being stored at a time.")
     ] = 4

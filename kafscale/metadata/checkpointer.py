@@ -1,5 +1,7 @@
 """Writes checkpoints so that the live log stays short (I10) and a start is quick.
 
+The log alone says which checkpoints are kept: it is asked each time, so that no object it names is ever deleted.
+
 Seal the log, let the builder turn the last checkpoint plus the sealed entries into the next one, compare its hash with
 this broker's own state at the same position (I7), store it, install it. The builder runs in a spawned process: never a
 fork, never the event loop.
@@ -15,6 +17,7 @@ from typing import Protocol
 
 from kafscale.errors import Bug, KafScaleError, StorageUnavailable
 from kafscale.metadata.checkpoints import CheckpointStore, advance_checkpoint, checkpoint_hash
+from kafscale.metadata.loading import read_base
 from kafscale.metadata.log import CheckpointPointer, LogEntry, MetadataLog
 from kafscale.metadata.replica import Replica
 
@@ -99,7 +102,7 @@ class Checkpointer:
         store: CheckpointStore,
         builder: CheckpointBuilder,
         limits: CheckpointLimits,
-        newest: tuple[CheckpointPointer, ...],
+        position: int,
         on_failure: Callable[[Exception], None],
     ) -> None:
         self._log = log
@@ -107,7 +110,8 @@ class Checkpointer:
         self._store = store
         self._builder = builder
         self._limits = limits
-        self._kept = newest
+        self._position = position
+        """Log position of the checkpoint this broker started from, or made last."""
         self._on_failure = on_failure
         self._last_seconds = asyncio.get_running_loop().time()
         self._entries_then = replica.entries_applied
@@ -129,8 +133,7 @@ class Checkpointer:
             self._last_seconds = asyncio.get_running_loop().time()
 
     def _due(self) -> bool:
-        position = self._kept[0].position if self._kept else 0
-        if self._replica.position == position:
+        if self._replica.position == self._position:
             return False
         elapsed = asyncio.get_running_loop().time() - self._last_seconds
         return elapsed >= self._limits.interval_seconds or self._log_is_long()
@@ -146,18 +149,17 @@ class Checkpointer:
         Raises `StorageUnavailable` when it could not be made now, `Bug` when replaying the log gives another state
         than this broker has: it must stop, because one of the two is wrong.
         """
-        previous = self._kept[0] if self._kept else None
         position = await self._log.seal()
         own_hash = await self._replica.hash_at_seal(position)
         self._entries_then = self._replica.entries_applied
         self._bytes_then = self._replica.bytes_applied
-        entries = list(await self._log.read(previous.position if previous else 0, position))
-        data = await self._builder.build(
-            await self._store.get_checkpoint(previous.key) if previous else None, entries, position
-        )
+        base = await read_base((await self._log.load()).checkpoints, self._store)
+        entries = list(await self._log.read(base.position, position))
+        data = await self._builder.build(base.data, entries, position)
         if checkpoint_hash(data) != own_hash:
             raise Bug(f"the state at position {position} differs from what the log says; stop and report this")
         pointer = CheckpointPointer(key=await self._store.put_checkpoint(position, data), position=position)
         await self._log.install_checkpoint(pointer)
-        self._kept = (pointer, *self._kept[:1])
-        await self._store.delete_checkpoints(keep=tuple(kept.key for kept in self._kept))
+        self._position = position
+        kept = (await self._log.load()).checkpoints
+        await self._store.delete_checkpoints(keep=tuple(one.key for one in kept))

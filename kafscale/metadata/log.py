@@ -102,7 +102,10 @@ class MetadataLog(Protocol):
 
     async def install_checkpoint(self, pointer: CheckpointPointer) -> None:
         """Make `pointer` the newest checkpoint, keep the one before it, and drop the entries no kept checkpoint
-        needs (those at or below the older kept one's position)."""
+        needs (those at or below the older kept one's position, some of them perhaps only with a later checkpoint).
+
+        Raises `StorageUnavailable` when the pointer was not installed.
+        """
         ...
 
     async def close(self) -> None:

@@ -15,7 +15,7 @@ from kafscale.errors import Bug
 from kafscale.metadata.entries import AppendBatches, Entry, decode_entry
 from kafscale.metadata.log import LogEntry, MetadataLog
 from kafscale.metadata.state.cluster import ClusterState
-from kafscale.metadata.state.encoding import state_hash
+from kafscale.metadata.state.encoding import hash_steps
 from kafscale.metadata.state.outcomes import AppendOutcome, Outcome
 
 _log = logging.getLogger(__name__)
@@ -156,12 +156,8 @@ class Replica:
     def _apply_queue(self) -> None:
         while self._queue:
             item = self._queue[0]
-            if isinstance(item, int):
-                self._queue.popleft()
-                self._publish_seal(item)
-                continue
             if self._applying is None:
-                self._applying = self._apply(item)
+                self._applying = self._hash_at(item) if isinstance(item, int) else self._apply(item)
             if next(self._applying, self) is not self:
                 asyncio.get_running_loop().call_soon(self._drain)
                 break
@@ -178,12 +174,13 @@ class Replica:
         self.bytes_applied += len(item.payload)
         self._publish(entry, outcomes)
 
-    def _publish_seal(self, position: int) -> None:
+    def _hash_at(self, position: int) -> Iterator[None]:
+        digest = yield from hash_steps(self.state)
         future = self._sealing.pop(position, None)
         if future is None:
-            self._seals[position] = state_hash(self.state)
+            self._seals[position] = digest
         elif not future.done():
-            future.set_result(state_hash(self.state))
+            future.set_result(digest)
 
     def _publish(self, entry: Entry, outcomes: list[Outcome]) -> None:
         if entry.incarnation == self._incarnation:

@@ -10,6 +10,7 @@ again. A seal made before `follow` is not delivered.
 """
 
 import asyncio
+import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -38,6 +39,8 @@ from kafscale.metadata.sqlite_writer import (
     WalLimits,
     Writer,
 )
+
+_log = logging.getLogger(__name__)
 
 REQUESTS_WAITING_MAX = 1024
 """The caller keeps one append in flight, so more than a few waiting is a fault of ours; refuse rather than grow."""
@@ -137,9 +140,13 @@ class SqliteLog:
 
     async def install_checkpoint(self, pointer: CheckpointPointer) -> None:
         self._checkpoints = await self._call(_installing(pointer))
-        # In slices, each a request of its own, so that appends go in between.
-        while await self._call(LogDatabase.truncate):
-            pass
+        try:
+            # In slices, each a request of its own, so that appends go in between.
+            while await self._call(LogDatabase.truncate):
+                pass
+        except StorageUnavailable as error:
+            # The pointer is installed, so this must not be told as a failure; truncation resumes with the next one.
+            _log.warning("entries that no checkpoint needs stay in the log for now: %s", error)
 
     async def close(self) -> None:
         if not self._replies.closing:

@@ -6,6 +6,7 @@ The event loop puts requests into a queue; the thread takes everything that wait
 """
 
 import asyncio
+import logging
 import queue
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from kafscale.errors import Bug, DataCorrupt, FatalLogFailure, StorageUnavailabl
 from kafscale.metadata.feed import FollowerFeed
 from kafscale.metadata.log import AppendUid, LogEntry
 from kafscale.metadata.sqlite_database import LogDatabase, NewEntry, ReadChunk
+
+_log = logging.getLogger(__name__)
 
 GROUP_BYTES_MAX = 8 * 1024 * 1024
 """Payload in one transaction. More would delay the first append of the group without saving another fsync."""
@@ -167,9 +170,16 @@ class Writer:
                 self._work()
                 self._copy_wal_if_full()
         except Exception as error:  # noqa: BLE001 - whatever it is, the loop must learn that this thread is gone
-            self._database.abandon()
             failure = error if isinstance(error, FatalLogFailure) else _unforeseen(error)
+            # First of all: should closing fail too, everybody who waits has learned of the failure.
             self._post(self._replies.failed, failure, self._in_hand)
+            self._abandon()
+
+    def _abandon(self) -> None:
+        try:
+            self._database.abandon()
+        except Exception:  # noqa: BLE001 - there is nobody left to raise it to
+            _log.exception("the metadata log's file could not be closed after a failure")
 
     def _post(self, callback: Callable[..., None], *arguments: object) -> None:
         try:

@@ -224,8 +224,10 @@ class BatchIndex(NamedTuple):
 
 
 def check_crcs(run: memoryview) -> None:
-    """Raise `DataCorrupt` when a batch of the run does not have the CRC it claims."""
+    """Raise `DataCorrupt` for a batch that does not have the CRC it claims, or another magic: no CRC covers that."""
     for header, batch in iterate_batches(run):
+        if header.magic != MAGIC:
+            raise DataCorrupt(f"the batch at offset {header.base_offset} has magic {header.magic}")
         if crc32c(batch[CRC_FROM:]) != header.crc:
             raise DataCorrupt(f"the batch at offset {header.base_offset} has a wrong CRC")
 

@@ -33,6 +33,8 @@ from kafscale.protocol.varint import append_signed, read_signed_32, read_signed_
 _RECORD_BYTES_MIN: Final = 7
 # A header's key and value, a length byte each.
 _RECORD_HEADER_BYTES_MIN: Final = 2
+# A byte of a varint from this on says that another one follows.
+_CONTINUED: Final = 0x80
 # What a producer writes where the broker will put the leader epoch.
 _NO_LEADER_EPOCH: Final = -1
 
@@ -61,18 +63,71 @@ def iterate_records(batch: memoryview, bytes_max: int) -> Iterator[Record]:
     Raises DataCorrupt where the records are not exactly what the header says, and DecompressionTooLarge where they are
     more than `bytes_max` bytes once decompressed.
     """
+    count, data = _open(batch, bytes_max)
+    position = 0
+    for _ in range(count):
+        record, position = _read_record(data, position)
+        yield record
+    _check_end(data, position)
+
+
+def iterate_times(batch: memoryview, bytes_max: int) -> Iterator[tuple[int, int]]:
+    """Yield timestamp delta and offset delta of each record of one whole batch, without looking at the rest of it.
+
+    Several times as fast as `iterate_records`, and raises as it does, but for what is wrong behind the offset delta.
+    """
+    count, data = _open(batch, bytes_max)
+    position = 0
+    try:
+        for _ in range(count):
+            end, timestamp_delta, offset_delta = _read_times(data, position)
+            yield timestamp_delta, offset_delta
+            position = end
+    except (IndexError, MalformedRequest) as reason:
+        raise DataCorrupt(f"record at byte {position}: {reason}") from reason
+    _check_end(data, position)
+
+
+def _open(batch: memoryview, bytes_max: int) -> tuple[int, bytes]:
+    """Return how many records a batch has, and their bytes."""
     header = parse_header(batch)
     if header.magic != MAGIC or header.size != len(batch):
         raise DataCorrupt(f"not one batch of magic {MAGIC}: magic {header.magic}, {header.size} of {len(batch)} bytes")
     data = decompress(header.attributes & CODEC_MASK, batch[HEADER_BYTES:], bytes_max)
     if not 0 <= header.record_count * _RECORD_BYTES_MIN <= len(data):
         raise DataCorrupt(f"{header.record_count} records in {len(data)} bytes")
-    position = 0
-    for _ in range(header.record_count):
-        record, position = _read_record(data, position)
-        yield record
+    return header.record_count, data
+
+
+def _check_end(data: bytes, position: int) -> None:
     if position != len(data):
         raise DataCorrupt(f"{len(data) - position} bytes behind the last record")
+
+
+def _read_times(data: bytes, start: int) -> tuple[int, int, int]:
+    """Return (the position behind the record at `start`, its timestamp delta, its offset delta).
+
+    Of most records each of the three takes one byte, which is read here: a call for each would take twice the time.
+    """
+    length, position = data[start], start + 1
+    if length < _CONTINUED:
+        length = length >> 1 ^ -(length & 1)
+    else:
+        length, position = read_signed_32(data, start)
+    end = position + length
+    if length < 0 or end > len(data):
+        raise DataCorrupt(f"record at byte {start}: {length} bytes long, {len(data) - position} left")
+    # The attributes byte in front of the deltas has no meaning yet.
+    position += 1
+    timestamp_delta = data[position]
+    if timestamp_delta < _CONTINUED:
+        timestamp_delta, position = timestamp_delta >> 1 ^ -(timestamp_delta & 1), position + 1
+    else:
+        timestamp_delta, position = read_signed_64(data, position)
+    offset_delta, position = read_signed_32(data, position)
+    if position > end:
+        raise DataCorrupt(f"record at byte {start}: its deltas end at {position}, behind its end at {end}")
+    return end, timestamp_delta, offset_delta
 
 
 def _read_record(data: bytes, start: int) -> tuple[Record, int]:

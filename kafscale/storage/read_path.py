@@ -73,7 +73,9 @@ class PartitionReader:
     async def read(self, offset: int, bytes_max: int) -> list[memoryview]:
         """Return batches as `read_cached` does, fetching what is not in memory.
 
-        Raises `StorageUnavailable`, `ObjectMissing` or `DataCorrupt` when the first run cannot be had.
+        Raises `StorageUnavailable`, `ObjectMissing` or `DataCorrupt` when the first run cannot be had. Runs are looked
+        up before the first await, because their indices move when the log start does. A run released after that may be
+        missing: plan again then, after a barrier.
         """
         cached = self.read_cached(offset, bytes_max)
         if cached is not None:
@@ -100,9 +102,8 @@ class PartitionReader:
                 break
         return out
 
-    async def batches_of_run(self, run_index: int) -> Iterator[tuple[BatchHeader, memoryview]]:
+    async def batches_of_run(self, run: Run) -> Iterator[tuple[BatchHeader, memoryview]]:
         """Return the batches of one run, with their offsets in place. Raises as `read` does."""
-        run = self.partition.run(run_index)
         cached = self._cached(run)
         if cached is None:
             cached = await asyncio.shield(self._paths.load(self._key(run), run))

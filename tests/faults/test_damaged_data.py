@@ -165,9 +165,19 @@ class TestCheckpoints:
     def test_missing(self, data_dir: Path) -> None:
         newest = newest_checkpoint(data_dir)
         newest.unlink()
-        line = refused_start(data_dir)
+        with BrokerProcess(data_dir) as broker:
+            assert_whole(broker)
+            (line,) = [line for line in broker.log_tail().splitlines() if newest.name in line]
+        assert "WARNING" in line
         assert f"checkpoint/{newest.name} is missing" in line
-        assert "Restore it from a backup" in line
+
+    def test_damaged_and_moved_out_of_the_way(self, data_dir: Path) -> None:
+        newest = newest_checkpoint(data_dir)
+        flip(newest, -1)
+        assert "move it out of the object directory and start again" in refused_start(data_dir)
+        newest.rename(data_dir.parent / newest.name)
+        with BrokerProcess(data_dir) as broker:
+            assert_whole(broker)
 
     @pytest.mark.parametrize("at", [0, 20, -1])
     def test_damaged(self, data_dir: Path, at: int) -> None:

@@ -52,6 +52,9 @@ GROWTH_BYTES_MAX = 64 * 1024 * 1024
 
 MEMORY_WAIT_S = 5.0
 
+IDLE_WAIT_S = 30.0
+"""The broker looks for idle connections every ten seconds."""
+
 
 @pytest.fixture
 def neighbour(port: int) -> Iterator[RawClient]:
@@ -196,6 +199,16 @@ class TestFrames:
         assert time.monotonic() - began < 10
         for client in slow:
             client.close()
+
+    @pytest.mark.slow
+    def test_half_frames_are_closed_when_idle(self, tmp_path: Path) -> None:
+        with BrokerProcess(tmp_path / "data", settings={"connections.max.idle.ms": "500"}) as broker:
+            slow = [RawClient(broker.port, timeout_s=IDLE_WAIT_S) for _ in range(20)]
+            for number, client in enumerate(slow):
+                client.send_bytes((struct.pack(">i", 5_000) + request_header(ApiKey.PRODUCE, 7, 1))[:number])
+            for client in slow:
+                assert client.is_closed_by_server()
+                client.close()
 
     def test_bytes_one_by_one(self, client: RawClient) -> None:
         for byte in frame(request_header(ApiKey.METADATA, 1, 1) + encode_request(metadata_request([]), 1)):

@@ -224,7 +224,9 @@ def test_acks_0_is_written_without_a_reply(client: RawClient, topic: str) -> Non
 
 
 @pytest.mark.parametrize("version", [0, 1, 2])
-def test_old_versions_get_a_proper_refusal(client: RawClient, topic: str, version: int) -> None:
+def test_old_versions_get_a_proper_refusal(client: RawClient, topic: str, version: int, is_elsewhere: bool) -> None:
+    if is_elsewhere:
+        pytest.skip("Apache Kafka advertises these versions and closes the connection (KAFKA-18659)")
     name = topic.encode()
     records = message_set(version > 0)
     body = struct.pack(">hii", -1, 1000, 1) + struct.pack(">h", len(name)) + name

@@ -10,6 +10,7 @@
 
 from array import array
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from typing import Any, Final
 
 from crc32c import crc32c
@@ -37,7 +38,7 @@ from tests.simulation.loop import SimulationFailure
 from tests.simulation.reference import Answer, PlacedBatch, Reference, ReferencePartition
 from tests.simulation.store import Bucket
 
-NOT_STATE: Final = frozenset({"digest"})
+NOT_STATE: Final = frozenset({"digest", "pages", "released_pages", "run_newest"})
 """Attributes of the state's objects that only cache what the others say."""
 
 LENGTH_AT, MAGIC_AT, CRC_AT, CHECKED_FROM, COUNT_AT = 8, 16, 17, 21, 57
@@ -96,6 +97,9 @@ class Auditor:
             if replica.position != len(entries):
                 raise SimulationFailure(f"a broker stands at {replica.position}, the log ends at {len(entries)}")
             _check_same("in memory", self._replayed(len(entries)), replica.state)
+            for topic in replica.state.topics.values():
+                for partition in topic.partitions:
+                    _check_newest(topic.name, partition)
         for pointer in self._disk.storage.checkpoints:
             checkpoint = decode_checkpoint(self._object(pointer.key))
             _check_same(f"checkpoint at {pointer.position}", self._replayed(pointer.position), checkpoint.state)
@@ -190,6 +194,10 @@ def first_difference(expected: Any, found: Any, path: str = "state") -> str:
                 return f"{path}[{key!r}] is only in {'the replay' if key in expected else 'the other'}"
             if expected[key] != found[key]:
                 return first_difference(expected[key], found[key], f"{path}[{key!r}]")
+    if isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
+        for index, (one, other) in enumerate(zip(expected, found, strict=True)):
+            if one != other:
+                return first_difference(one, other, f"{path}[{index}]")
     return f"{path} is {found!r}, expected {expected!r}"
 
 
@@ -223,6 +231,13 @@ def _check_placed_once(reference: Reference) -> None:
         if place in seen:
             raise SimulationFailure(f"I1: these bytes have two offsets: {batch}")
         seen.add(place)
+
+
+def _check_newest(name: str, partition: Partition) -> None:
+    """Check what a partition has worked out for time lookups so far: the largest timestamp up to each run."""
+    expected = list(accumulate(partition.run_timestamps, max))[: len(partition.run_newest)]
+    if list(partition.run_newest) != expected:
+        raise SimulationFailure(f"{name} takes {list(partition.run_newest)} for {expected}")
 
 
 def _check_runs(name: str, state: ClusterState, partition: Partition, expected: ReferencePartition) -> None:

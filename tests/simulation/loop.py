@@ -275,9 +275,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         raise SimulationFailure("create_connection: use the simulated network")
 
     def close(self) -> None:
-        """Close the loop, and the coroutines of killed processes without a sound."""
+        """Close the loop, and without a sound the coroutines of killed processes and what a failed run has left."""
         with _unraisable_ignored():
-            for task in self._buried:
+            for task in [*self._buried, *self.running_tasks()]:
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 with contextlib.suppress(BaseException):
                     task.get_coro().close()

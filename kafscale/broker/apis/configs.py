@@ -3,7 +3,8 @@
 KIP-226 (sources, synonyms), KIP-569 (types, documentation), KIP-1142 (every type of resource, v1 of
 ListConfigResources; v0 lists client metrics). There are topics and brokers. Nothing is known of other
 resources: lists of broker loggers, client metrics and groups are empty, a client metrics subscription has no configs,
-and describing a logger or a group is INVALID_REQUEST.
+and describing a logger or a group is INVALID_REQUEST. A resource asked for twice in the same words is described once,
+where Kafka repeats itself: clients keep the answers by resource.
 """
 
 import re
@@ -18,6 +19,7 @@ from kafka.protocol.admin import (
 
 from kafscale.broker.request import RequestContext
 from kafscale.broker.services import Services
+from kafscale.broker.turns import Turns
 from kafscale.config.descriptions import ConfigDescription, describe_broker
 from kafscale.protocol.error_codes import ErrorCode
 from kafscale.topic_configs import describe_topic
@@ -33,6 +35,9 @@ LISTABLE: Final = frozenset(
 )
 _TYPES_FROM: Final = 1
 
+CONFIGS_PER_TURN: Final = 200
+"""Configs described in one step of the event loop: some 2 ms, a few topics or one broker."""
+
 _NODE_ID: Final = re.compile(r"[+-]?[0-9]{1,10}")
 
 Result = DescribeConfigsResponse.DescribeConfigsResult
@@ -44,11 +49,21 @@ async def describe_configs(
 ) -> DescribeConfigsResponse:
     """Answer every config of each resource, or those whose names were asked for."""
     await services.replica.barrier()
-    return DescribeConfigsResponse(
-        version=context.api_version,
-        throttle_time_ms=0,
-        results=[_describe(services, context.api_version, resource, request) for resource in request.resources],
-    )
+    turns = Turns(CONFIGS_PER_TURN)
+    results = []
+    for resource in _distinct(request):
+        result = _describe(services, context.api_version, resource, request)
+        results.append(result)
+        await turns.done(len(result.configs))
+    return DescribeConfigsResponse(version=context.api_version, throttle_time_ms=0, results=results)
+
+
+def _distinct(request: DescribeConfigsRequest) -> list[DescribeConfigsRequest.DescribeConfigsResource]:
+    resources: dict[tuple[int, str, frozenset[str] | None], DescribeConfigsRequest.DescribeConfigsResource] = {}
+    for one in request.resources:
+        wanted = None if one.configuration_keys is None else frozenset(one.configuration_keys)
+        resources.setdefault((one.resource_type, one.resource_name, wanted), one)
+    return list(resources.values())
 
 
 def _describe(

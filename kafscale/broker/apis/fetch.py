@@ -22,6 +22,7 @@ from kafscale.broker.fetch_sessions import (
 )
 from kafscale.broker.request import RequestContext
 from kafscale.broker.services import Services
+from kafscale.broker.turns import Turns
 from kafscale.errors import DataCorrupt, ObjectMissing, StorageUnavailable
 from kafscale.metadata.state.cluster import Topic
 from kafscale.protocol.api import ApiKey
@@ -42,7 +43,14 @@ _READ_COMMITTED = 1
 _NO_ID = b"\0" * 16
 
 WARM_PARTITIONS_MAX = 16
-"""Partitions of one fetch whose first miss is loaded at once; a client asking for thousands gets them in turns."""
+"""Partitions of one fetch whose first miss is loaded at once; further ones are read one after another until `max_wait`
+is over, and the rest by the client's next fetches."""
+
+PLANS_MAX = 2
+"""Times a read is planned whose object is gone: after a barrier only one that is really lost is missing again."""
+
+PARTITIONS_PER_TURN = 200
+"""Partitions answered in one step of the event loop, some 2 ms."""
 
 Partitions = dict[FetchKey, FetchPartition]
 
@@ -94,7 +102,9 @@ def _plan(services: Services, version: int, request: FetchRequest) -> _Plan:
         return _Plan({}, None, True, ErrorCode.INVALID_FETCH_SESSION_EPOCH)
     if known.uses_topic_ids != (version >= TOPIC_ID_FROM):
         return _Plan({}, None, True, ErrorCode.FETCH_SESSION_TOPIC_ID_ERROR)
-    known.update(asked, _forgotten(version, request))
+    if not sessions.update(known, asked, _forgotten(version, request)):
+        # The client asks for everything then, and is answered without a session.
+        return _Plan({}, None, True, ErrorCode.FETCH_SESSION_ID_NOT_FOUND)
     known.advance()
     sessions.touch(known, now)
     return _Plan(known.partitions, known, True, ErrorCode.NONE)
@@ -129,13 +139,17 @@ def _topic_key(version: int, topic: FetchRequest.FetchTopic | FetchRequest.Forgo
 class _Reading:
     """One fetch: which partitions can be read now, and reading them."""
 
-    __slots__ = ("_plan", "_request", "_services", "_version")
+    __slots__ = ("_deadline", "_has_bytes", "_has_resynced", "_plan", "_request", "_services", "_version", "_warmed")
 
     def __init__(self, services: Services, version: int, request: FetchRequest, plan: _Plan) -> None:
         self._services = services
         self._version = version
         self._request = request
         self._plan = plan
+        self._deadline = asyncio.get_running_loop().time() + request.max_wait_ms / 1000
+        self._warmed: set[FetchKey] = set()
+        self._has_bytes = False
+        self._has_resynced = False
 
     @property
     def _bytes_max(self) -> int:
@@ -143,15 +157,16 @@ class _Reading:
 
     async def wait_for_bytes(self) -> None:
         """Return when `min_bytes` can be read, something is wrong with a partition, or `max_wait` is over."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._request.max_wait_ms / 1000
         growth = self._services.growth
         while not growth.is_stopped:
             missing = self._bytes_missing()
-            left = deadline - loop.time()
+            left = self._seconds_left()
             if missing <= 0 or left <= 0:
                 return
             await growth.wait(self._growth_keys(), missing, left)
+
+    def _seconds_left(self) -> float:
+        return self._deadline - asyncio.get_running_loop().time()
 
     def _bytes_missing(self) -> int:
         """Return how many bytes are missing to `min_bytes`; 0 too where an error has to be told at once."""
@@ -183,21 +198,24 @@ class _Reading:
         """Read the partitions in order, within the request's and each partition's limit."""
         left = self._bytes_max
         answers: dict[FetchKey, PartitionData] = {}
-        is_empty = True
-        warm = 0
-        for key, asked in list(self._plan.partitions.items()):
-            if warm < WARM_PARTITIONS_MAX:
-                warm += self._warm(key, asked)
-        for key, asked in list(self._plan.partitions.items()):
-            answers[key] = answer = await self._read_partition(key, asked, min(left, asked.bytes_max), is_empty)
+        partitions = list(self._plan.partitions.items())
+        self._warm(partitions)
+        turns = Turns(PARTITIONS_PER_TURN)
+        for key, asked in partitions:
+            answers[key] = answer = await self._read_partition(key, asked, min(left, asked.bytes_max))
             if answer.batches:
                 left -= answer.size
-                is_empty = False
+                self._has_bytes = True
+            await turns.done()
         return answers
 
-    def _warm(self, key: FetchKey, asked: FetchPartition) -> bool:
-        reader = self._reader(key)
-        return reader is not None and _is_readable(reader, asked) and reader.warm(asked.fetch_offset)
+    def _warm(self, partitions: list[tuple[FetchKey, FetchPartition]]) -> None:
+        for key, asked in partitions:
+            reader = self._reader(key)
+            if reader is not None and _is_readable(reader, asked) and reader.warm(asked.fetch_offset):
+                self._warmed.add(key)
+                if len(self._warmed) >= WARM_PARTITIONS_MAX:
+                    return
 
     def _reader(self, key: FetchKey) -> PartitionReader | None:
         topic = self._topic(key)
@@ -205,37 +223,57 @@ class _Reading:
             return None
         return self._services.read_path.reader(topic.topic_id, key.partition, topic.partitions[key.partition])
 
-    async def _read_partition(
-        self, key: FetchKey, asked: FetchPartition, bytes_max: int, is_first: bool
-    ) -> PartitionData:
+    async def _read_partition(self, key: FetchKey, asked: FetchPartition, bytes_max: int) -> PartitionData:
+        for plan in range(PLANS_MAX):
+            if plan:
+                # Runs that are missing may have been released since: what is left, this broker knows after a barrier.
+                await self._services.replica.barrier()
+            reader = await self._checked_reader(key, asked)
+            if isinstance(reader, ErrorCode):
+                return _error(key.partition, reader)
+            try:
+                return await self._answer(reader, key, asked.fetch_offset, bytes_max)
+            except ObjectMissing:
+                continue
+            except (StorageUnavailable, DataCorrupt):
+                break
+        return _error(key.partition, ErrorCode.KAFKA_STORAGE_ERROR)
+
+    async def _checked_reader(self, key: FetchKey, asked: FetchPartition) -> PartitionReader | ErrorCode:
         reader = self._reader(key)
         if reader is None or not _in_range(reader, asked):
-            # What looks wrong may only be news that this broker has not applied yet.
-            await self._services.replica.barrier()
+            await self._resync()
             reader = self._reader(key)
         if reader is None:
-            return _error(key.partition, self._missing(key))
+            return self._missing(key)
         if asked.current_leader_epoch > LEADER_EPOCH:
-            return _error(key.partition, ErrorCode.UNKNOWN_LEADER_EPOCH)
-        if not _in_range(reader, asked):
-            return _error(key.partition, ErrorCode.OFFSET_OUT_OF_RANGE)
-        return await self._read_batches(reader, asked, bytes_max, is_first)
+            return ErrorCode.UNKNOWN_LEADER_EPOCH
+        return reader if _in_range(reader, asked) else ErrorCode.OFFSET_OUT_OF_RANGE
 
-    async def _read_batches(
-        self, reader: PartitionReader, asked: FetchPartition, bytes_max: int, is_first: bool
-    ) -> PartitionData:
+    async def _answer(self, reader: PartitionReader, key: FetchKey, offset: int, bytes_max: int) -> PartitionData:
         partition = reader.partition
         high_watermark, log_start_offset = partition.high_watermark, partition.log_start_offset
-        batches: list[memoryview] = []
-        if asked.fetch_offset < high_watermark and (bytes_max > 0 or is_first):
-            try:
-                batches = await reader.read(asked.fetch_offset, bytes_max)
-            except (StorageUnavailable, ObjectMissing, DataCorrupt):
-                return _error(reader.index, ErrorCode.KAFKA_STORAGE_ERROR)
-        # Only the first partition with data may exceed its limit, so that a large batch cannot block a consumer.
-        if batches and not is_first and len(batches[0]) > bytes_max:
-            batches = []
+        batches = await self._read_batches(reader, key, offset, bytes_max)
         return PartitionData(reader.index, 0, high_watermark, high_watermark, log_start_offset, batches)
+
+    async def _resync(self) -> None:
+        """Pass a barrier, one for the whole fetch: what looks wrong may only be news not applied here yet."""
+        if not self._has_resynced:
+            await self._services.replica.barrier()
+            self._has_resynced = True
+
+    async def _read_batches(
+        self, reader: PartitionReader, key: FetchKey, offset: int, bytes_max: int
+    ) -> list[memoryview]:
+        if offset == reader.partition.high_watermark or (bytes_max <= 0 and self._has_bytes):
+            return []
+        batches = reader.read_cached(offset, bytes_max)
+        if batches is None:
+            if self._has_bytes and key not in self._warmed and self._seconds_left() <= 0:
+                return []
+            batches = await reader.read(offset, bytes_max)
+        # Only the first partition with data may exceed its limit, so that a large batch cannot block a consumer.
+        return [] if self._has_bytes and len(batches[0]) > bytes_max else batches
 
     def _missing(self, key: FetchKey) -> ErrorCode:
         is_unknown_id = self._version >= TOPIC_ID_FROM and self._topic(key) is None

@@ -40,6 +40,7 @@ from kafscale.broker.groups.phases import Phase
 from kafscale.broker.groups.services import GroupApiServices
 from kafscale.broker.groups.views import GroupDescription, GroupListing
 from kafscale.broker.request import RequestContext
+from kafscale.broker.turns import Turns
 from kafscale.errors import StorageUnavailable
 from kafscale.metadata.entries import MemberProtocol
 from kafscale.protocol.error_codes import ErrorCode
@@ -52,6 +53,9 @@ GROUP_TYPE: Final = "classic"
 # READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS (AclOperation): all there are for a group. Kafka without
 # an authorizer allows them all.
 GROUP_OPERATIONS: Final = frozenset({3, 6, 8, 10, 11})
+
+WEIGHT_PER_TURN: Final = 200
+"""Groups and members described in one step of the event loop, some 2 ms."""
 
 TEXT_LENGTH_KEPT: Final = 255
 """How much of a client id, which becomes part of member ids, and of a reason, which is logged, is kept. Kafka's own
@@ -216,14 +220,20 @@ def _kept(reason: str | None) -> str:
 async def describe_groups(
     services: GroupApiServices, context: RequestContext, request: DescribeGroupsRequest
 ) -> DescribeGroupsResponse:
-    """Describe groups. One that is not there is Dead; from v6 on that is an error as well."""
+    """Describe groups, a repeated one once. One that is not there is Dead; from v6 on that is an error as well."""
     version = context.api_version
     with_operations = version >= 3 and request.include_authorized_operations
+    group_ids = dict.fromkeys(request.groups)
+    groups = []
     if not await _passed_barrier(services):
         unavailable = ErrorCode.COORDINATOR_NOT_AVAILABLE
-        groups = [DescribedGroup(group_id=group_id, error_code=unavailable) for group_id in request.groups]
+        groups = [DescribedGroup(group_id=group_id, error_code=unavailable) for group_id in group_ids]
     else:
-        groups = [_described(services, group_id, version, with_operations) for group_id in request.groups]
+        turns = Turns(WEIGHT_PER_TURN)
+        for group_id in group_ids:
+            group = _described(services, group_id, version, with_operations)
+            groups.append(group)
+            await turns.done(1 + len(group.members))
     return DescribeGroupsResponse(groups=groups, version=version)
 
 

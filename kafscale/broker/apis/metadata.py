@@ -3,7 +3,7 @@
 KIP-4 (auto-creation flag), KIP-430 (authorized operations), KIP-516 (topic ids), KIP-700 (DescribeCluster),
 KIP-919 (endpoint type). One broker, one replica of everything: it leads every partition, at leader epoch 0.
 A topic that should be created automatically is there in the same answer, where Kafka answers
-UNKNOWN_TOPIC_OR_PARTITION once and the client asks again.
+UNKNOWN_TOPIC_OR_PARTITION once and the client asks again. A topic asked for twice is answered once, as in Kafka.
 """
 
 import uuid
@@ -14,6 +14,7 @@ from kafka.protocol.metadata import MetadataRequest, MetadataResponse
 from kafscale.broker.request import RequestContext
 from kafscale.broker.services import Services
 from kafscale.broker.topics import NewTopic, name_fault
+from kafscale.broker.turns import Turns
 from kafscale.metadata.state.cluster import Topic
 from kafscale.protocol.batches import LEADER_EPOCH
 from kafscale.protocol.error_codes import ErrorCode
@@ -21,6 +22,10 @@ from kafscale.protocol.error_codes import ErrorCode
 CLUSTER_OPERATIONS = frozenset({5, 7, 8, 9, 10, 11, 12})
 TOPIC_OPERATIONS = frozenset({3, 4, 5, 6, 7, 8, 10, 11})
 """Every operation there is on the resource, as Kafka answers without an authorizer (AclOperation's codes)."""
+
+WEIGHT_PER_TURN = 1000
+TOPIC_WEIGHT = 5
+"""Partitions, or five times as many of them as topics, described in one step of the event loop."""
 
 _TOPIC_ID_FROM = 10
 _LOOKUP_BY_ID_FROM = 12
@@ -36,7 +41,7 @@ async def metadata(services: Services, context: RequestContext, request: Metadat
     asks_all = request.topics is None or (version == 0 and not request.topics)
     if asks_all:
         await services.replica.barrier()
-        topics = [_describe(services, version, topic, request) for topic in _sorted_topics(services)]
+        topics = await _all_topics(services, version, request)
     else:
         topics = await _asked_topics(services, context, request)
     host, port = services.node.advertised_address(context)
@@ -56,16 +61,29 @@ async def metadata(services: Services, context: RequestContext, request: Metadat
     return response
 
 
-def _sorted_topics(services: Services) -> list[Topic]:
+async def _all_topics(services: Services, version: int, request: MetadataRequest) -> list[MetadataTopic]:
     state = services.replica.state
-    return [state.topics[state.names[name]] for name in sorted(state.names)]
+    turns = Turns(WEIGHT_PER_TURN)
+    topics = []
+    for name in sorted(state.names):
+        topic = state.topic_named(name)
+        if topic is not None:
+            topics.append(_describe(services, version, topic, request))
+            await turns.done(TOPIC_WEIGHT + topic.partition_count)
+    return topics
 
 
 async def _asked_topics(services: Services, context: RequestContext, request: MetadataRequest) -> list[MetadataTopic]:
-    asked_topics = request.topics or []
-    if any(_find(services, asked) is None for asked in asked_topics):
+    distinct = {(asked.name, asked.topic_id): asked for asked in request.topics or []}.values()
+    if any(_find(services, asked) is None for asked in distinct):
         await services.replica.barrier()
-    return [await _asked_topic(services, context.api_version, asked, request) for asked in asked_topics]
+    turns = Turns(WEIGHT_PER_TURN)
+    topics = []
+    for asked in distinct:
+        topic = await _asked_topic(services, context.api_version, asked, request)
+        topics.append(topic)
+        await turns.done(TOPIC_WEIGHT + len(topic.partitions))
+    return topics
 
 
 def _find(services: Services, asked: MetadataRequest.MetadataRequestTopic) -> Topic | None:

@@ -8,13 +8,15 @@
 OffsetCommit: a topic or partition that does not exist, or metadata over `offset.metadata.max.bytes`, fails alone and
 the rest is committed. Topics are named; the log keeps ids, so offsets of a deleted topic are not those of a new one of
 that name. OffsetFetch passes a barrier first, so that it never shows less than was acknowledged; what was not committed
-is offset -1 without an error, and so is everything of an unknown group. `require_stable` changes nothing while there
-are no transactional commits. The member and epoch of v9 are those of KIP-848 and say nothing about classic groups.
+is offset -1 without an error, and so is everything of an unknown group. What is asked for more than once is answered
+once, where Kafka repeats itself: clients keep the answers by group and partition. `require_stable` changes nothing
+while there are no transactional commits. The member and epoch of v9 are those of KIP-848 and say nothing about classic
+groups.
 
 Not done: authorization, topic ids (v10, which Kafka 4.1 does not advertise), transactional commits.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -28,6 +30,7 @@ from kafka.protocol.consumer import (
 from kafscale.broker.groups.calls import CommitCall, CommitResult
 from kafscale.broker.groups.services import GroupApiServices, KnownTopic
 from kafscale.broker.request import RequestContext
+from kafscale.broker.turns import Turns
 from kafscale.errors import StorageUnavailable
 from kafscale.metadata.entries import OffsetToCommit
 from kafscale.metadata.state.groups import CommittedOffset, GroupState
@@ -48,6 +51,15 @@ OldPartitionResponse = OldTopicResponse.OffsetFetchResponsePartition
 GroupResponse = OffsetFetchResponse.OffsetFetchResponseGroup
 TopicResponse = GroupResponse.OffsetFetchResponseTopics
 PartitionResponse = TopicResponse.OffsetFetchResponsePartitions
+
+AskedTopic = (
+    OffsetFetchRequest.OffsetFetchRequestTopic | OffsetFetchRequest.OffsetFetchRequestGroup.OffsetFetchRequestTopics
+)
+Wanted = dict[str, dict[int, None]]
+"""Partitions by name of their topic, each once, in the order in which they are asked for."""
+
+OFFSETS_PER_TURN: Final = 500
+"""Committed offsets looked up in one step of the event loop, some 2 ms."""
 
 
 # OffsetCommit
@@ -173,23 +185,40 @@ async def offset_fetch(
     except StorageUnavailable:
         # Consumers before 3.9 do not know COORDINATOR_NOT_AVAILABLE as an answer to this.
         return _failed(request, version, ErrorCode.NOT_COORDINATOR)
+    turns = Turns(OFFSETS_PER_TURN)
     if version >= 8:
-        groups = [_group_response(services, one) for one in request.groups]
+        groups = []
+        for group_id, wanted in _wanted_by_group(request).items():
+            fetched = await _fetched(services, group_id, wanted, turns)
+            groups.append(GroupResponse(group_id=group_id, topics=_new_topics(fetched)))
         return OffsetFetchResponse(groups=groups, version=version)
-    wanted = request.topics
-    names = None if wanted is None else [(topic.name, topic.partition_indexes) for topic in wanted]
-    fetched = _fetched(services, services.replica.state.groups.get(request.group_id), names)
+    fetched = await _fetched(services, request.group_id, _merged_wanted([request.topics]), turns)
     topics = [_old_topic(name, partitions) for name, partitions in fetched]
     return OffsetFetchResponse(topics=topics, version=version)
 
 
-def _group_response(
-    services: GroupApiServices, request: OffsetFetchRequest.OffsetFetchRequestGroup
-) -> OffsetFetchResponse.OffsetFetchResponseGroup:
-    wanted = request.topics
-    names = None if wanted is None else [(topic.name, topic.partition_indexes) for topic in wanted]
-    fetched = _fetched(services, services.replica.state.groups.get(request.group_id), names)
-    topics = [
+def _wanted_by_group(request: OffsetFetchRequest) -> dict[str, Wanted | None]:
+    asked: dict[str, list[Sequence[AskedTopic] | None]] = {}
+    for one in request.groups:
+        asked.setdefault(one.group_id, []).append(one.topics)
+    return {group_id: _merged_wanted(topics) for group_id, topics in asked.items()}
+
+
+def _merged_wanted(asked: Iterable[Sequence[AskedTopic] | None]) -> Wanted | None:
+    """Return what is asked for in any of the lists, each partition once; None where one of them asks for all."""
+    wanted: Wanted = {}
+    for topics in asked:
+        if topics is None:
+            return None
+        for topic in topics:
+            wanted.setdefault(topic.name, {}).update(dict.fromkeys(topic.partition_indexes))
+    return wanted
+
+
+def _new_topics(
+    fetched: Iterable[tuple[str, list[_Fetched]]],
+) -> list[OffsetFetchResponse.OffsetFetchResponseGroup.OffsetFetchResponseTopics]:
+    return [
         TopicResponse(
             name=name,
             partitions=[
@@ -204,7 +233,6 @@ def _group_response(
         )
         for name, partitions in fetched
     ]
-    return GroupResponse(group_id=request.group_id, topics=topics)
 
 
 def _old_topic(
@@ -225,24 +253,34 @@ def _old_topic(
     )
 
 
-def _fetched(
-    services: GroupApiServices, group: GroupState | None, wanted: list[tuple[str, list[int]]] | None
+async def _fetched(
+    services: GroupApiServices, group_id: str, wanted: Wanted | None, turns: Turns
 ) -> list[tuple[str, list[_Fetched]]]:
-    """Return name and partitions of each topic asked for, or of each with a committed offset."""
+    """Return name and partitions of each topic asked for, or (None) of each with a committed offset."""
     if wanted is None:
-        return [] if group is None else _all_fetched(services, group)
-    answered: list[tuple[str, list[_Fetched]]] = []
-    for name, partitions in wanted:
-        topic = services.replica.state.topic_named(name)
-        offsets = {} if group is None or topic is None else group.offsets
-        topic_id = b"" if topic is None else topic.topic_id
-        answered.append((name, [_one(one, offsets.get((topic_id, one))) for one in partitions]))
-    return answered
+        group = services.replica.state.groups.get(group_id)
+        return [] if group is None else await _all_fetched(services, group, turns)
+    fetched = []
+    for name, partitions in wanted.items():
+        fetched.append((name, _topic_fetched(services, group_id, name, partitions)))
+        await turns.done(1 + len(partitions))
+    return fetched
 
 
-def _all_fetched(services: GroupApiServices, group: GroupState) -> list[tuple[str, list[_Fetched]]]:
+def _topic_fetched(services: GroupApiServices, group_id: str, name: str, partitions: Iterable[int]) -> list[_Fetched]:
+    state = services.replica.state
+    group, topic = state.groups.get(group_id), state.topic_named(name)
+    if group is None or topic is None:
+        return [_one(partition, None) for partition in partitions]
+    return [_one(partition, group.offsets.get((topic.topic_id, partition))) for partition in partitions]
+
+
+async def _all_fetched(
+    services: GroupApiServices, group: GroupState, turns: Turns
+) -> list[tuple[str, list[_Fetched]]]:
     by_name: dict[str, list[_Fetched]] = {}
-    for (topic_id, partition), committed in group.offsets.items():
+    for (topic_id, partition), committed in list(group.offsets.items()):
+        await turns.done()
         topic = services.replica.state.topics.get(topic_id)
         if topic is not None:
             by_name.setdefault(topic.name, []).append(_one(partition, committed))

@@ -1,18 +1,25 @@
 """DescribeProducers (61), version 0: the idempotent producers that partitions remember (KIP-664).
 
 Not done: transactions, so no producer has one open. `last_timestamp` is when the broker appended the producer's last
-batch; Kafka shows the largest timestamp in it, which the log does not keep by producer.
+batch; Kafka shows the largest timestamp in it, which the log does not keep by producer. A partition named twice is
+answered once, where Kafka repeats itself: clients keep the answers by partition.
 """
+
+from typing import Final
 
 from kafka.protocol.admin import DescribeProducersRequest, DescribeProducersResponse
 
 from kafscale.broker.request import RequestContext
 from kafscale.broker.services import Services
 from kafscale.broker.topics import name_fault
+from kafscale.broker.turns import Turns
 from kafscale.metadata.state.cluster import Topic
 from kafscale.metadata.state.partition import Partition
 from kafscale.metadata.state.producers import describe
 from kafscale.protocol.error_codes import ErrorCode
+
+WEIGHT_PER_TURN: Final = 500
+"""Partitions and producers described in one step of the event loop, some 2 ms."""
 
 TopicAnswer = DescribeProducersResponse.TopicResponse
 PartitionAnswer = TopicAnswer.PartitionResponse
@@ -23,12 +30,18 @@ async def describe_producers(
 ) -> DescribeProducersResponse:
     """Answer the producers of each partition asked for."""
     await services.replica.barrier()
-    topics = [
-        TopicAnswer(
-            name=asked.name, partitions=[_answer(services, asked.name, index) for index in asked.partition_indexes]
-        )
-        for asked in request.topics
-    ]
+    asked: dict[str, dict[int, None]] = {}
+    for topic in request.topics:
+        asked.setdefault(topic.name, {}).update(dict.fromkeys(topic.partition_indexes))
+    turns = Turns(WEIGHT_PER_TURN)
+    topics = []
+    for name, indexes in asked.items():
+        answers = []
+        for index in indexes:
+            answer = _answer(services, name, index)
+            answers.append(answer)
+            await turns.done(1 + len(answer.active_producers))
+        topics.append(TopicAnswer(name=name, partitions=answers))
     return DescribeProducersResponse(throttle_time_ms=0, topics=topics, version=context.api_version)
 
 

@@ -20,6 +20,7 @@ from kafka.protocol.admin import (
 from kafscale.broker.request import RequestContext
 from kafscale.broker.services import Services
 from kafscale.broker.topics import NO_ERROR, PARTITIONS_PER_REQUEST_MAX, NewTopic, TopicError, replicas_fault
+from kafscale.broker.turns import Turns
 from kafscale.errors import StorageUnavailable
 from kafscale.metadata.state.cluster import Topic
 from kafscale.protocol.error_codes import ErrorCode
@@ -34,6 +35,9 @@ _DELETE_BY_ID_FROM = 6
 _DETAILS_FROM = 5
 _DELETE_DISABLED_FROM = 3
 
+TOPICS_PER_TURN = 100
+"""Topics judged in one step of the event loop, some 2 ms."""
+
 _UNKNOWN_TOPIC = TopicError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic-partition.")
 
 
@@ -42,11 +46,13 @@ async def create_topics(
 ) -> CreateTopicsResponse:
     """Create each topic, or say why not; one topic's failure is not another's."""
     names = Counter(topic.name for topic in request.topics)
+    by_name = {topic.name: topic for topic in request.topics}
     await services.replica.barrier()
     budget = PARTITIONS_PER_REQUEST_MAX
     results = []
-    for name in names:
-        asked = next(topic for topic in request.topics if topic.name == name)
+    turns = Turns(TOPICS_PER_TURN)
+    for name, asked in by_name.items():
+        await turns.done()
         if names[name] > 1:
             error = TopicError(ErrorCode.INVALID_REQUEST, "Found multiple entries for this topic.")
             results.append(_created(services, context.api_version, name, error, None))
@@ -151,11 +157,11 @@ async def delete_topics(
     """Delete topics by name or, from version 6 on, by id."""
     await services.replica.barrier()
     asked = _asked_deletions(context.api_version, request)
-    counts = Counter(asked)
-    results = [
-        await _delete_topic(services, context.api_version, name, topic_id, is_repeated=counts[name, topic_id] > 1)
-        for name, topic_id in counts
-    ]
+    results = []
+    turns = Turns(TOPICS_PER_TURN)
+    for (name, topic_id), count in Counter(asked).items():
+        await turns.done()
+        results.append(await _delete_topic(services, context.api_version, name, topic_id, is_repeated=count > 1))
     return DeleteTopicsResponse(version=context.api_version, throttle_time_ms=0, responses=results)
 
 
@@ -212,9 +218,11 @@ async def create_partitions(
     """Raise partition counts."""
     await services.replica.barrier()
     names = Counter(topic.name for topic in request.topics)
+    by_name = {topic.name: topic for topic in request.topics}
     results = []
-    for name in names:
-        asked = next(topic for topic in request.topics if topic.name == name)
+    turns = Turns(TOPICS_PER_TURN)
+    for name, asked in by_name.items():
+        await turns.done()
         if names[name] > 1:
             error = TopicError(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
         else:

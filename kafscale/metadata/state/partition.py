@@ -1,15 +1,19 @@
 """One partition: which runs of which objects hold its records, and its producers.
 
-A run is a row in packed arrays (32 bytes), because a broker may hold a million of them. Runs are ordered by offset and
+A run is a row in packed arrays (40 bytes), because a broker may hold a million of them. Runs are ordered by offset and
 cover log start .. high watermark without a gap. Pure: no clock, no I/O.
+
+`run_newest` holds the largest timestamp of each run and all runs before it, so that a time is found by bisection. It
+follows from `run_timestamps`, so it is no part of the encoding; what is missing of it is made when a time is asked for.
 
 Keeps I2 (offsets dense when written, a (partition, offset) never changes its bytes) and I4 (high watermark and log
 start never go back).
 """
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from itertools import accumulate, islice
 from typing import NamedTuple
 
 from kafscale.metadata.entries import BATCH_FACTS
@@ -40,6 +44,7 @@ class Partition:
         "log_start_offset",
         "producers",
         "run_lengths",
+        "run_newest",
         "run_objects",
         "run_offsets",
         "run_positions",
@@ -56,6 +61,7 @@ class Partition:
         self.run_positions = array("I")
         self.run_lengths = array("I")
         self.run_timestamps = array("q")
+        self.run_newest = array("q")
         self.producers: dict[int, bytes] = {}
         self.digest: bytes | None = None
         """Cached digest of the canonical encoding; None after every change (see `encoding`)."""
@@ -118,7 +124,26 @@ class Partition:
         self.size_bytes -= sum(self.run_lengths[:gone])
         for values in (self.run_offsets, self.run_objects, self.run_positions, self.run_lengths, self.run_timestamps):
             del values[:gone]
+        if gone:
+            del self.run_newest[:gone]
+            self._correct_newest()
         return released
+
+    def _correct_newest(self) -> None:
+        """Take runs that are gone out of `run_newest`: up to the first run as new as they were it shows them."""
+        corrected = accumulate(self.run_timestamps, max)
+        for index, (newest, before) in enumerate(zip(corrected, self.run_newest, strict=False)):
+            if newest == before:
+                return
+            self.run_newest[index] = newest
+
+    def _whole_newest(self) -> "array[int]":
+        newest = self.run_newest
+        missing = self.run_timestamps[len(newest) :]
+        if missing:
+            before = newest[-1] if newest else missing[0]
+            newest.extend(islice(accumulate(missing, max, initial=before), 1, None))
+        return newest
 
     def run(self, index: int) -> Run:
         """Return run `index` (0 is the oldest)."""
@@ -143,12 +168,18 @@ class Partition:
 
     def first_run_with_timestamp(self, timestamp: int) -> int | None:
         """Return the oldest run that holds a record of `timestamp` or later, or None."""
-        return next((i for i, newest in enumerate(self.run_timestamps) if newest >= timestamp), None)
+        index = bisect_left(self._whole_newest(), timestamp)
+        return index if index < self.run_count else None
+
+    def next_run_with_timestamp(self, timestamp: int, start: int, stop: int) -> int | None:
+        """Return the oldest run from `start` on and before `stop` that holds `timestamp` or later, or None; linear."""
+        newest = enumerate(self.run_timestamps[start:stop], start)
+        return next((index for index, own in newest if own >= timestamp), None)
 
     def run_with_max_timestamp(self) -> int | None:
         """Return the oldest run that holds the partition's largest timestamp, or None for an empty partition."""
-        timestamps = self.run_timestamps
-        return max(range(len(timestamps)), key=timestamps.__getitem__) if timestamps else None
+        newest = self._whole_newest()
+        return bisect_left(newest, newest[-1]) if newest else None
 
     def bytes_from(self, offset: int, enough: int) -> int:
         """Return how many bytes lie in whole runs from the one that holds `offset` on; stops counting at `enough`."""

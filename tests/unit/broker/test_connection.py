@@ -539,12 +539,45 @@ async def test_idle_connections_are_closed_and_waiting_ones_are_not() -> None:
         waiting.request(fetch(max_wait_ms=50_000), 11)
         await asyncio.sleep(45.0)
         await settle()
-        assert idle.is_lost
-        assert not waiting.is_lost
+        assert [idle.is_lost, waiting.is_lost] == [True, False]
         await asyncio.sleep(40.0)
         await settle()
-        assert waiting.is_lost
+        assert [idle.is_lost, waiting.is_lost] == [True, True]
         assert len(waiting.replies()) == 1
+
+
+@on_virtual_time
+async def test_a_frame_that_comes_too_slowly_ends_its_connection() -> None:
+    """It keeps memory from others: whoever announces much has to send it."""
+    async with running_broker({"connections.max.idle.ms": "-1"}) as world:
+        slow, steady = world.connect(), world.connect()
+        data = slow.as_frame(produce(record_batch([bytes(2_000)])), PRODUCE_VERSION)
+        for wire in (slow, steady):
+            wire.send(data[:100])
+        await asyncio.sleep(20.0)
+        steady.send(data[100:])
+        for at in range(100, 200, 10):
+            await asyncio.sleep(2.5)
+            slow.send(data[at : at + 10])
+        await settle()
+        assert slow.is_lost
+        assert not steady.is_lost
+        assert base_offsets(steady) == [0]
+        assert world.services.budget.reserved == 0
+
+
+@on_virtual_time
+async def test_a_client_that_reads_no_replies_is_idle() -> None:
+    async with running_broker({"connections.max.idle.ms": "30000"}) as world:
+        await world.append_values(bytes(BIG_REPLY))
+        wire = world.connect()
+        wire.stops_reading = True
+        for _ in range(20):
+            wire.request(fetch(), 11)
+        await asyncio.sleep(45.0)
+        await settle()
+        assert wire.is_aborted
+        assert wire.is_lost
 
 
 # Whatever happens

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from kafscale.broker import fetch_sessions
 from kafscale.broker.fetch_sessions import (
     EPOCH_MAX,
     EVICTION_SECONDS,
@@ -52,6 +53,31 @@ def test_slots_are_limited_and_given_away_after_a_while() -> None:
 def test_no_session_without_slots_or_partitions() -> None:
     assert cache(0).create(False, partitions(), 1e9) is None
     assert cache(5).create(False, {}, 0.0) is None
+
+
+def many(count: int) -> dict[FetchKey, FetchPartition]:
+    return {FetchKey("many", b"", index): FetchPartition(0, 100, -1) for index in range(count)}
+
+
+def test_partitions_of_all_sessions_together_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand sessions of ten thousand partitions each took gigabytes."""
+    monkeypatch.setattr(fetch_sessions, "PARTITIONS_MAX", 10)
+    sessions = cache(5)
+    assert sessions.create(False, many(11), 0.0) is None
+    first, second = (sessions.create(False, many(4), now) for now in (0.0, 1.0))
+    assert first is not None
+    assert second is not None
+    assert sessions.create(False, many(3), 2.0) is None
+    assert sessions.update(first, many(7), [FetchKey("many", b"", 0)])
+    assert sessions.partition_count == 10
+    assert not sessions.update(second, many(5), [])
+    assert sessions.get(second.session_id) is None
+    assert sessions.partition_count == 6
+    third = sessions.create(False, many(9), EVICTION_SECONDS)
+    assert third is not None, "old sessions make room"
+    assert sessions.get(first.session_id) is None
+    sessions.remove(third.session_id)
+    assert sessions.partition_count == 0
 
 
 def test_ids_are_positive_and_never_shared() -> None:
@@ -259,6 +285,20 @@ async def test_without_a_slot_a_client_goes_on_with_full_fetches() -> None:
         assert (await fetch(world, version=BY_ID, session=(0, 0))).session_id > 0
         lost = await fetch(world, {}, version=BY_ID, session=client.session)
         assert lost.error == ErrorCode.FETCH_SESSION_ID_NOT_FOUND
+
+
+@on_virtual_time
+async def test_a_session_that_grows_too_large_is_gone_and_the_client_goes_on_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fetch_sessions, "PARTITIONS_MAX", 2)
+    async with running_broker() as world:
+        client = Client(world, BY_ID)
+        await client.open(0, 1)
+        grown = await fetch(world, {2: Ask()}, version=BY_ID, session=client.session)
+        assert (grown.error, grown.session_id) == (ErrorCode.FETCH_SESSION_ID_NOT_FOUND, 0)
+        whole = await fetch(world, {index: Ask() for index in range(3)}, version=BY_ID, session=(0, 0))
+        assert (whole.error, whole.session_id, list(whole.partitions)) == (0, 0, [0, 1, 2])
 
 
 @on_virtual_time

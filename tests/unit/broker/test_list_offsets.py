@@ -188,7 +188,9 @@ async def test_the_end_of_an_epoch(version: int) -> None:
                 version=version, partition=index, leader_epoch=epoch, current_leader_epoch=current
             )
             topics = [topic_class(version=version, topic=topic, partitions=[asked])]
-            response = await world.call(OffsetForLeaderEpochRequest(version=version, replica_id=-1, topics=topics), version)
+            response = await world.call(
+                OffsetForLeaderEpochRequest(version=version, replica_id=-1, topics=topics), version
+            )
             (answer,) = response.topics[0].partitions
             return answer.error_code, answer.leader_epoch, answer.end_offset
 

@@ -1,5 +1,6 @@
 """Metadata and DescribeCluster: which topics are answered, created on the way, or refused."""
 
+import asyncio
 from typing import Any
 from uuid import UUID
 
@@ -22,13 +23,17 @@ async def ask(
     ids: tuple[bytes, ...] = (),
     name_beside_id: str | None = None,
     may_create: bool = True,
-    **flags: bool,
+    operations: bool = False,
 ) -> Any:
     topic = MetadataRequest.MetadataRequestTopic
     topics = [topic(version=version, name=name) for name in names]
     topics += [topic(version=version, name=name_beside_id, topic_id=UUID(bytes=each)) for each in ids]
     request = MetadataRequest(
-        version=version, topics=None if everything else topics, allow_auto_topic_creation=may_create, **flags
+        version=version,
+        topics=None if everything else topics,
+        allow_auto_topic_creation=may_create,
+        include_cluster_authorized_operations=operations,
+        include_topic_authorized_operations=operations,
     )
     return await world.call(request, version)
 
@@ -100,9 +105,9 @@ async def test_a_name_that_collides_is_not_created() -> None:
 @on_virtual_time
 async def test_two_who_ask_for_a_new_topic_at_once_get_the_same() -> None:
     async with running_broker() as world:
-        response = await ask(world, "new", "new")
-        assert described(response) == [(0, "new", 1), (0, "new", 1)]
-        assert response.topics[0].topic_id == response.topics[1].topic_id
+        responses = await asyncio.gather(*(ask(world, "new") for _ in range(2)))
+        assert [described(response) for response in responses] == [[(0, "new", 1)]] * 2
+        assert len({response.topics[0].topic_id for response in responses}) == 1
 
 
 @pytest.mark.parametrize("version", [12, 13])
@@ -130,8 +135,7 @@ async def test_authorized_operations_where_asked_for() -> None:
         plain = await ask(world, TOPIC, version=8)
         assert plain.authorized_operations is None
         assert plain.topics[0].authorized_operations is None
-        flags = {"include_cluster_authorized_operations": True, "include_topic_authorized_operations": True}
-        asked = await ask(world, TOPIC, version=8, **flags)
+        asked = await ask(world, TOPIC, version=8, operations=True)
         assert asked.authorized_operations == {5, 7, 8, 9, 10, 11, 12}
         assert asked.topics[0].authorized_operations == {3, 4, 5, 6, 7, 8, 10, 11}
 

@@ -59,8 +59,9 @@ class World:
 
     def started(self, limits: CheckpointLimits = LIMITS) -> Checkpointer:
         kept = self.log.storage.checkpoints
+        position = kept[0].position if kept else 0
         failures = self.node.failures
-        return Checkpointer(self.log, self.node.replica, self.store, InlineBuilder(), limits, kept, failures.append)
+        return Checkpointer(self.log, self.node.replica, self.store, InlineBuilder(), limits, position, failures.append)
 
     def write(self, count: int = 1, size: int = 0) -> None:
         for _ in range(count):
@@ -207,23 +208,24 @@ async def test_a_failed_attempt_is_repeated_later() -> None:
 
 
 @pytest.mark.parametrize("damage", ["missing", "corrupt"])
-def test_a_damaged_checkpoint_stops_the_broker(damage: str) -> None:
+def test_damaged_checkpoints_stop_the_broker(damage: str) -> None:
     @on_virtual_time
     async def test() -> None:
         world = World()
         async with world.running():
-            world.write(10)
-            await asyncio.sleep(5)
-            (key,) = world.store.objects
-            if damage == "missing":
-                del world.store.objects[key]
-            else:
-                world.store.objects[key] = world.store.objects[key][:-1]
+            for _ in range(2):
+                world.write(10)
+                await asyncio.sleep(5)
+            for key, data in list(world.store.objects.items()):
+                if damage == "missing":
+                    del world.store.objects[key]
+                else:
+                    world.store.objects[key] = data[:-1]
             world.write(10)
             await asyncio.sleep(5)
         (failure,) = world.node.failures
         assert isinstance(failure, ObjectMissing if damage == "missing" else DataCorrupt)
-        assert world.positions == [10]
+        assert world.positions == [20, 10]
 
     test()
 

@@ -1,8 +1,13 @@
 """One partition: how batches become runs, and how runs are found."""
 
+from array import array
+from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kafscale.metadata.state.outcomes import BatchVerdict, Verdict
 from kafscale.metadata.state.partition import Partition, Run, facts_rows
@@ -92,6 +97,52 @@ def test_runs_found_by_timestamp() -> None:
     assert Partition().run_with_max_timestamp() is None
 
 
+class CountingArray(array):  # type: ignore[type-arg]
+    """An array that counts how often its elements are looked at."""
+
+    looks = 0
+
+    def __getitem__(self, index: Any) -> Any:
+        self.looks += 1
+        return super().__getitem__(index)
+
+    def __iter__(self) -> Iterator[Any]:
+        raise AssertionError("looked at every run")
+
+
+def test_a_time_is_not_looked_for_in_every_run() -> None:
+    """A million runs cost 120 ms of event loop for each lookup."""
+    partition = filled(*range(1000))
+    assert partition.first_run_with_timestamp(0) == 0
+    partition.run_newest = CountingArray("q", partition.run_newest)
+    assert partition.first_run_with_timestamp(700) == 700
+    assert partition.run_with_max_timestamp() == 999
+    assert partition.run_newest.looks < 30
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["write", "cut", "look"]), st.integers(0, 9)), max_size=30), st.integers(0, 11)
+)
+def test_times_are_found_as_a_linear_scan_finds_them(steps: list[tuple[str, int]], asked: int) -> None:
+    """Runs that are gone leave no trace in what times are found by, whenever somebody looked."""
+    partition = Partition()
+    for step, number in steps:
+        if step == "write":
+            written(partition, Batch(100, 10, number))
+        elif step == "cut":
+            partition.advance_log_start(min(partition.log_start_offset + 7 * number, partition.high_watermark))
+        else:
+            partition.first_run_with_timestamp(number)
+    times = [run.max_timestamp for run in runs(partition)]
+    later = [index for index, newest in enumerate(times) if newest >= asked]
+    assert partition.first_run_with_timestamp(asked) == (later[0] if later else None)
+    assert partition.run_with_max_timestamp() == (times.index(max(times)) if times else None)
+    for start in range(len(times)):
+        following = [index for index in later if start <= index < start + 3]
+        expected = following[0] if following else None
+        assert partition.next_run_with_timestamp(asked, start, start + 3) == expected
+
+
 def test_bytes_are_counted_in_whole_runs() -> None:
     partition = filled(1, 2, 3)
     assert [partition.bytes_from(offset, 1000) for offset in (0, 9, 10, 29)] == [300, 300, 200, 100]
@@ -120,5 +171,6 @@ def test_a_run_takes_few_bytes() -> None:
         partition.run_positions,
         partition.run_lengths,
         partition.run_timestamps,
+        partition.run_newest,
     )
     assert sum(array.itemsize for array in arrays) <= 48

@@ -245,6 +245,13 @@ def test_a_wrong_crc_names_the_offset() -> None:
         check_crcs(run)
 
 
+@pytest.mark.parametrize("magic", [0, 1, 3, 0x82])
+def test_another_magic_is_damage(magic: int) -> None:
+    """It lies in front of what the CRC covers: a flipped bit there went out to consumers."""
+    with pytest.raises(DataCorrupt, match="has magic"):
+        check_crcs(memoryview(changed(16, bytes([magic]))))
+
+
 def test_a_header_needs_61_bytes() -> None:
     assert parse_header(memoryview(GOOD)[:HEADER_BYTES]).record_count == 2
     with pytest.raises(DataCorrupt, match="61 bytes, 60 are left"):
