@@ -7,6 +7,7 @@ Each round starts both servers in empty directories and runs the scenarios on bo
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -37,12 +38,15 @@ def main() -> None:
     rounds = arguments.repeat or (1 if arguments.quick else ROUNDS)
     load = os.getloadavg()[0]
     results = Results()
+    # Leaves through the context managers, so that both servers are stopped and what was measured is shown.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit("terminated"))
     try:
         for number in range(1, rounds + 1):
             _run_round(number, rounds, arguments, results)
     except (ServerError, ToolchainError) as error:
         sys.exit(str(error))
-    print(table(results), end="")
+    finally:
+        print(table(results), end="")
     if arguments.write:
         write_results(results, rounds=rounds, load=load)
 

@@ -105,6 +105,8 @@ def main() -> None:
     profiler = shutil.which("py-spy", path=str(Path(sys.executable).parent)) or shutil.which("py-spy")
     if profiler is None:
         sys.exit("py-spy is not installed: pip install py-spy")
+    # Leaves through the context managers, so that the broker is stopped.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit("terminated"))
     try:
         for name in arguments.load or LOADS:
             _profile(name, profiler, arguments)

@@ -90,6 +90,7 @@ class Connection(asyncio.BufferedProtocol):
         self._task: asyncio.Task[None] | None = None
         self._frame_reserved = 0
         self._frame_deadline: float | None = None
+        self._frame_size = 0
         self._waits_for_budget = False
         self._is_writable = True
         self._is_reading = True
@@ -161,11 +162,6 @@ class Connection(asyncio.BufferedProtocol):
     # the server's side
 
     @property
-    def is_idle(self) -> bool:
-        """Whether no request is waiting, in progress, or arriving."""
-        return not (self._replies or self._incoming or self._reader.is_mid_frame)
-
-    @property
     def has_replies_due(self) -> bool:
         return bool(self._replies or self._incoming)
 
@@ -177,7 +173,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def is_overdue(self, now: float, idle_seconds: float) -> bool:
         """Tell whether the peer has been silent for too long, sends a frame too slowly, or does not read replies."""
-        if self._frame_deadline is not None and now > self._frame_deadline:
+        if self._frame_deadline is not None and self._is_reading and now > self._frame_deadline:
             return True
         is_quiet = now - self.last_active > idle_seconds
         return is_quiet and not (self.has_replies_due and self._is_writable)
@@ -236,10 +232,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def _begin_frame(self, size: int, *, reserved: int) -> None:
         # Reserved memory is kept from others: whoever holds it has to send, and not one byte a minute.
-        seconds = FRAME_SECONDS_MIN + size / FRAME_BYTES_PER_SECOND_MIN
-        self._frame_deadline = asyncio.get_running_loop().time() + seconds
+        self._frame_size = size
+        self._frame_deadline = self._deadline_of_frame()
         self._frame_reserved = reserved
         self._reader.begin()
+
+    def _deadline_of_frame(self) -> float:
+        seconds = FRAME_SECONDS_MIN + self._frame_size / FRAME_BYTES_PER_SECOND_MIN
+        return asyncio.get_running_loop().time() + seconds
 
     def _adjust_reading(self) -> None:
         if self._is_closed:
@@ -252,6 +252,9 @@ class Connection(asyncio.BufferedProtocol):
         )
         if should_read and not self._is_reading:
             self._is_reading = True
+            if self._frame_deadline is not None:
+                # The peer could not send meanwhile: its time begins again.
+                self._frame_deadline = self._deadline_of_frame()
             self._transport.resume_reading()
         elif not should_read and self._is_reading:
             self._is_reading = False

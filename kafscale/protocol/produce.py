@@ -8,6 +8,7 @@ from struct import Struct, error
 from typing import Final, NamedTuple
 
 from kafscale.errors import MalformedRequest
+from kafscale.protocol.strict import ELEMENTS_MAX
 from kafscale.protocol.varint import append_unsigned, read_unsigned
 
 FLEXIBLE_FROM: Final = 9
@@ -75,12 +76,13 @@ class TopicReply(NamedTuple):
 class _Reader:
     """Reads the primitive types of one request body."""
 
-    __slots__ = ("data", "end", "flexible", "position")
+    __slots__ = ("data", "end", "flexible", "position", "room")
 
     def __init__(self, data: memoryview, flexible: bool) -> None:
         self.data = data
         self.position = 0
         self.end = len(data)
+        self.room = ELEMENTS_MAX
         self.flexible = flexible
 
     def take(self, size: int) -> memoryview:
@@ -133,6 +135,9 @@ class _Reader:
         count = self.length(wide=True)
         if not 0 <= count <= (self.end - self.position) // element_bytes_min:
             raise MalformedRequest(f"Produce: an array of {count} in {self.end - self.position} bytes")
+        self.room -= count
+        if self.room < 0:
+            raise MalformedRequest(f"Produce: more than {ELEMENTS_MAX} topics and partitions")
         return count
 
     def tags(self) -> None:

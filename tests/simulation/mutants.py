@@ -23,7 +23,6 @@ from kafscale.metadata.state.outcomes import BatchVerdict, SimpleOutcome, Verdic
 from kafscale.metadata.state.partition import Partition
 from kafscale.storage import cache, write_path
 from kafscale.storage.cache import CachedRun
-from kafscale.storage.format.segment import HEAD_BYTES
 from kafscale.storage.write_path import BatchResult, WritePath
 from tests.simulation.log import SimulatedLog
 from tests.simulation.store import SimulatedStore
@@ -199,11 +198,11 @@ def runs_not_split() -> contextlib.AbstractContextManager[None]:
 def cached_runs_not_split() -> contextlib.AbstractContextManager[None]:
     """Put a rejected batch into the tail cache with those around it."""
 
-    def cache_accepted(self: Any, flush: Any, stretch: Any, verdicts: list[BatchVerdict]) -> None:
-        offsets = [offset for verdict, offset in verdicts if verdict is Verdict.ACCEPTED]
-        if offsets:
-            start = stretch.position - HEAD_BYTES
-            self._cache_run(flush, stretch, start, start + sum(part.size for part in stretch.parts), offsets[0])
+    original: Any = WritePath._cache_accepted
+
+    def cache_accepted(self: Any, flush: Any, stretch: Any, verdicts: list[BatchVerdict], **options: Any) -> None:
+        accepted = [one for one in verdicts if one.verdict is Verdict.ACCEPTED]
+        original(self, flush, stretch, accepted[:1] * len(verdicts) or verdicts, **options)
 
     return replaced(WritePath, "_cache_accepted", cache_accepted)
 

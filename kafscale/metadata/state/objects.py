@@ -65,7 +65,7 @@ class Objects:
         self.indexes[name] = index
         self.names[index] = name
         self.references[index] = references
-        self._changed(index)
+        self.pages[index // PAGE_ROWS_MAX] = None
 
     def put_released(self, name: ObjectName, time_ms: int) -> None:
         """Register an object as without references since `time_ms`."""
@@ -75,11 +75,11 @@ class Objects:
     def refer(self, index: int, count: int) -> None:
         """Add `count` references."""
         self.references[index] += count
-        self._changed(index)
+        self.pages[index // PAGE_ROWS_MAX] = None
 
     def release(self, index: int, count: int, time_ms: int) -> None:
         """Take `count` references away; without any left, the object goes to `released`."""
-        self._changed(index)
+        self.pages[index // PAGE_ROWS_MAX] = None
         left = self.references[index] - count
         if left:
             self.references[index] = left
@@ -89,8 +89,6 @@ class Objects:
         del self.indexes[name]
         self.put_released(name, time_ms)
 
-    def _changed(self, index: int) -> None:
-        self.pages[index // PAGE_ROWS_MAX] = None
-
     def _released_changed(self, name: ObjectName) -> None:
-        self.released_pages[name.incarnation, name.number // PAGE_ROWS_MAX] = None
+        incarnation, number = name
+        self.released_pages[incarnation, number // PAGE_ROWS_MAX] = None

@@ -20,7 +20,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple, Self, TypeVar
 
 from kafscale.errors import DataCorrupt, ObjectExists, ObjectMissing, StorageUnavailable
@@ -239,7 +239,7 @@ class LocalObjectStore:
             except (FileNotFoundError, NotADirectoryError):
                 return listing
         for entry in entries:
-            key = str(PurePosixPath(folder) / entry.name)
+            key = f"{folder}/{entry.name}" if folder else entry.name
             if entry.is_directory and entry.name != INCOMING and f"{key}/".startswith(prefix[: len(key) + 1]):
                 listing.folders.append(key)
             elif not entry.is_directory and key.startswith(prefix):

@@ -5,10 +5,16 @@ from uuid import UUID
 
 import pytest
 
-from kafscale.metadata.entries import AdvanceLogStart, DeleteTopic, LogStart
+from kafscale.broker import growth
+from kafscale.broker.apis import fetch as fetch_api
+from kafscale.errors import ObjectMissing
+from kafscale.metadata.entries import AdvanceLogStart, CreateTopic, DeleteTopic, LogStart
+from kafscale.metadata.state.partition import Run
 from kafscale.protocol.error_codes import ErrorCode
+from kafscale.storage.cache import CachedRun, RunKey
 from tests.support.virtual_loop import on_virtual_time
 from tests.unit.broker.asking import BY_ID, BY_NAME, LARGE, Answer, Ask, fetch
+from tests.unit.broker.ticking import turns_during
 from tests.unit.broker.world import TOPIC_ID, BrokerWorld, running_broker, settle
 from tests.unit.storage.world import OUT, batch
 
@@ -244,3 +250,112 @@ async def test_an_offset_inside_a_batch_gets_the_whole_batch() -> None:
         await world.append(batch(values=[b"a", b"b", b"c"]), batch())
         assert (await fetch(world, {0: Ask(2)})).partitions[0].offsets == [0, 3]
         assert (await fetch(world, {0: Ask(3)})).partitions[0].offsets == [3]
+
+
+# Runs that go, and many partitions
+
+NO_CACHES = {"cache.tail.bytes": "0", "cache.read.bytes": "0"}
+
+
+@on_virtual_time
+async def test_runs_released_while_they_are_read_are_out_of_range() -> None:
+    """They were KAFKA_STORAGE_ERROR, although the broker knew better."""
+    async with running_broker(NO_CACHES) as world:
+        for _ in range(3):
+            await world.append(batch())
+        world.store.holds_gets = True
+        reading = asyncio.create_task(fetch(world))
+        await settle()
+        await world.services.appender.submit(AdvanceLogStart([LogStart(TOPIC_ID, 0, 1)]))
+        world.store.gets[0].set_result(ObjectMissing("collected"))
+        assert (await reading).partitions[0].error == ErrorCode.OFFSET_OUT_OF_RANGE
+
+
+@on_virtual_time
+async def test_a_topic_deleted_before_its_runs_are_loaded_is_unknown() -> None:
+    async with running_broker(NO_CACHES) as world:
+        for _ in range(2):
+            await world.append(batch())
+        load = world.services.read_path._load
+
+        async def late_load(key: RunKey, run: Run) -> CachedRun:
+            await world.services.appender.submit(DeleteTopic(TOPIC_ID))
+            return await load(key, run)
+
+        world.services.read_path._load = late_load  # type: ignore[method-assign]
+        assert (await fetch(world)).partitions[0].error == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+
+@pytest.mark.parametrize(("missing", "answer"), [(1, (0, [0])), (2, (ErrorCode.KAFKA_STORAGE_ERROR, []))])
+@on_virtual_time
+async def test_a_missing_object_is_planned_once_more(missing: int, answer: tuple[int, list[int]]) -> None:
+    async with running_broker(NO_CACHES) as world:
+        await world.append(batch(0))
+        await world.append(batch(1))
+        world.store.holds_gets = True
+        reading = asyncio.create_task(fetch(world))
+        for number in range(missing):
+            await settle()
+            world.store.gets[number].set_result(ObjectMissing("gone"))
+        await settle()
+        for get in world.store.gets[missing:]:
+            get.set_result(None)
+        fetched = (await reading).partitions[0]
+        assert (fetched.error, fetched.offsets) == answer
+
+
+@on_virtual_time
+async def test_one_barrier_for_all_partitions_that_look_wrong() -> None:
+    """A session over a deleted topic of 5,000 partitions cost 122 ms with each fetch."""
+    async with running_broker() as world:
+        barriers = 0
+        barrier = world.services.replica.barrier
+
+        async def counted() -> None:
+            nonlocal barriers
+            barriers += 1
+            await barrier()
+
+        world.services.replica.barrier = counted  # type: ignore[method-assign]
+        asks = {index: Ask() for index in range(500)}
+        fetched, turns = await turns_during(fetch(world, asks, topic="gone", max_wait_ms=10_000))
+        errors = {answer.error for answer in fetched.partitions.values()}
+        assert (barriers, errors, len(fetched.partitions)) == (1, {ErrorCode.UNKNOWN_TOPIC_OR_PARTITION}, 500)
+        assert turns > 2
+
+
+@pytest.mark.parametrize(("max_wait_ms", "read"), [(10_000, 6), (3_000, 4), (0, 2)])
+@on_virtual_time
+async def test_cold_partitions_are_read_until_max_wait_is_over(
+    max_wait_ms: int, read: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fetch of thousands of cold partitions was answered minutes later."""
+    monkeypatch.setattr(fetch_api, "WARM_PARTITIONS_MAX", 2)
+    async with running_broker(NO_CACHES) as world:
+        await world.services.appender.submit(CreateTopic(b"W" * 16, "wide", 7, {}))
+        await world.append(*(batch(index, topic_id=b"W" * 16) for index in range(7)))
+        get_range = world.store.get_range
+
+        async def slow(key: str, start: int, length: int) -> bytearray:
+            await asyncio.sleep(1.0)
+            return await get_range(key, start, length)
+
+        world.store.get_range = slow  # type: ignore[method-assign]
+        fetched = await fetch(world, {index: Ask() for index in range(6)}, topic="wide", max_wait_ms=max_wait_ms)
+        answers = list(fetched.partitions.values())
+        assert [bool(answer.offsets) for answer in answers] == [index < read for index in range(6)]
+        assert {(answer.error, answer.high_watermark) for answer in answers} == {(0, 1)}
+        assert fetched.seconds == read - 1.0
+
+
+@on_virtual_time
+async def test_the_size_of_an_append_is_worked_out_once_for_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running_broker() as world:
+        sizes: list[int] = []
+        size = growth._size
+        monkeypatch.setattr(growth, "_size", lambda facts: sizes.append(size(facts)) or sizes[-1])
+        waiting = [asyncio.create_task(fetch(world, max_wait_ms=60_000)) for _ in range(5)]
+        await settle()
+        await world.append(batch())
+        assert [(await each).partitions[0].offsets for each in waiting] == [[0]] * 5
+        assert sizes == [SIZE]

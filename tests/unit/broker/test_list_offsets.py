@@ -1,20 +1,25 @@
 """ListOffsets against a linear scan, special timestamps by version, and OffsetForLeaderEpoch."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
+from crc32c import crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kafscale.metadata.entries import AdvanceLogStart, LogStart
-from kafscale.protocol.batches import parse_header
+from kafscale.broker.apis import list_offsets as list_offsets_api
+from kafscale.errors import ObjectMissing
+from kafscale.metadata.entries import AdvanceLogStart, DeleteTopic, LogStart
+from kafscale.protocol.batches import CRC_AT, CRC_FROM, MAX_TIMESTAMP_AT, parse_header
 from kafscale.protocol.compression import Codec
 from kafscale.protocol.error_codes import ErrorCode
 from kafscale.protocol.messages import ListOffsetsRequest, OffsetForLeaderEpochRequest
 from kafscale.protocol.records import Record, encode_batch
 from kafscale.storage.write_path import ProducedBatch
 from tests.support.virtual_loop import VirtualLoop, on_virtual_time
+from tests.unit.broker.ticking import turns_during
 from tests.unit.broker.world import TOPIC, TOPIC_ID, BrokerWorld, running_broker, settle
 from tests.unit.storage.world import OUT, batch
 
@@ -174,6 +179,126 @@ async def test_a_store_that_fails_is_an_error_of_its_partition() -> None:
         world.store.gets[1].set_result(None)
         found = [(answer.error_code, answer.offset) for answer in await asking]
         assert found == [(ErrorCode.KAFKA_STORAGE_ERROR, -1), (0, 0), (0, 1)]
+
+
+# Large batches, and runs that go
+
+
+def tiny(count: int, *, codec: Codec = Codec.ZSTD) -> ProducedBatch:
+    """Return a batch of tiny records at times 0, 1, 2..."""
+    return Timed(0, list(range(count)), codec, False).batch()
+
+
+@on_virtual_time
+async def test_a_small_batch_of_many_records_does_not_stop_the_broker() -> None:
+    """721 bytes of zstd with a million records and one lookup froze the event loop for seconds."""
+    async with running_broker() as world:
+        await world.append(tiny(10_000))
+        found, turns = await turns_during(lookup(world, 9_999))
+        assert (found, turns >= 10) == ((0, 9_999, 9_999), True)
+        found, turns = await turns_during(lookup(world, MAX_TIMESTAMP))
+        assert (found, turns >= 10) == ((0, 9_999, 9_999), True)
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "answer"),
+    [
+        ("LOOKUP_RECORDS_MAX", 2_500, (0, 2_999, 2_500)),
+        ("LOOKUP_BYTES_MAX", 1_000, (0, 2_999, 0)),
+        ("LOOKUP_BATCHES_MAX", 0, (0, 2_999, 0)),
+    ],
+)
+@on_virtual_time
+async def test_beyond_the_limits_of_a_lookup_no_record_is_left_out(
+    limit: str, value: int, answer: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer may be too early, but not too late, and is not an error for ever."""
+    monkeypatch.setattr(list_offsets_api, limit, value)
+    async with running_broker() as world:
+        await world.append(tiny(3_000))
+        assert await lookup(world, 2_800) == answer
+
+
+@on_virtual_time
+async def test_headers_that_claim_too_late_times_are_followed_a_limited_number_of_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(list_offsets_api, "LOOKUP_BATCHES_MAX", 3)
+    async with running_broker() as world:
+        liar = batch(timestamp=5)
+        for _ in range(6):
+            await world.append(liar._replace(data=_claiming(liar, 50), header=liar.header._replace(max_timestamp=50)))
+        assert await lookup(world, 10) == (0, 50, 3)
+
+
+def _claiming(produced: ProducedBatch, max_timestamp: int) -> memoryview:
+    data = bytearray(produced.data)
+    data[MAX_TIMESTAMP_AT : MAX_TIMESTAMP_AT + 8] = max_timestamp.to_bytes(8, "big")
+    data[CRC_AT:CRC_FROM] = crc32c(data[CRC_FROM:]).to_bytes(4, "big")
+    return memoryview(data)
+
+
+@on_virtual_time
+async def test_the_largest_time_is_looked_for_in_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+    iterate = list_offsets_api.iterate_times
+
+    def counted(data: memoryview, bytes_max: int) -> Iterator[tuple[int, int]]:
+        opened.append(parse_header(data).base_offset)
+        return iterate(data, bytes_max)
+
+    monkeypatch.setattr(list_offsets_api, "iterate_times", counted)
+    async with running_broker() as world:
+        await world.append(*(batch(timestamp=timestamp) for timestamp in (1, 2, 3, 9, 4, 9)))
+        assert await lookup(world, MAX_TIMESTAMP) == (0, 9, 3)
+        assert opened == [3]
+
+
+@on_virtual_time
+async def test_runs_that_go_while_one_is_read_do_not_hide_others() -> None:
+    """The lookup counted runs, and the count had changed: it skipped one, or fell off the end."""
+    async with running_broker({"cache.tail.bytes": "0", "cache.read.bytes": "0"}) as world:
+        liar = batch(timestamp=5)
+        await world.append(liar._replace(header=liar.header._replace(max_timestamp=50)))
+        for timestamp in (20, 30, 40):
+            await world.append(batch(timestamp=timestamp))
+        world.store.holds_gets = True
+        asking = asyncio.create_task(lookup(world, 10))
+        await settle()
+        await world.services.appender.submit(AdvanceLogStart([LogStart(TOPIC_ID, 0, 1)]))
+        world.store.holds_gets = False
+        world.store.gets[0].set_result(None)
+        assert await asking == (0, 20, 1)
+
+
+@pytest.mark.parametrize(("log_start", "answer"), [(1, (0, 20, 1)), (3, NOT_FOUND)])
+@on_virtual_time
+async def test_runs_released_while_they_are_read_are_looked_up_again(
+    log_start: int, answer: tuple[int, int, int]
+) -> None:
+    async with running_broker({"cache.tail.bytes": "0", "cache.read.bytes": "0"}) as world:
+        for timestamp in (10, 20, 5):
+            await world.append(batch(timestamp=timestamp))
+        world.store.holds_gets = True
+        asking = asyncio.create_task(lookup(world, 10))
+        await settle()
+        await world.services.appender.submit(AdvanceLogStart([LogStart(TOPIC_ID, 0, log_start)]))
+        world.store.holds_gets = False
+        world.store.gets[0].set_result(ObjectMissing("collected"))
+        assert await asking == answer
+
+
+@on_virtual_time
+async def test_a_topic_deleted_while_it_is_read_is_unknown() -> None:
+    async with running_broker({"cache.tail.bytes": "0", "cache.read.bytes": "0"}) as world:
+        await world.append(batch(timestamp=10))
+        await world.append(batch(timestamp=10))
+        world.store.holds_gets = True
+        asking = asyncio.create_task(lookup(world, 10))
+        await settle()
+        await world.services.appender.submit(DeleteTopic(TOPIC_ID))
+        world.store.gets[0].set_result(ObjectMissing("collected"))
+        assert await asking == (ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, -1, -1)
 
 
 @pytest.mark.parametrize("version", [2, 3, 4])

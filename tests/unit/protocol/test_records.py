@@ -1,5 +1,6 @@
 """Records inside a batch: round trips, kafka-python as a second opinion, and damage."""
 
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -11,9 +12,13 @@ from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchB
 from kafscale.errors import DataCorrupt
 from kafscale.protocol.batches import CRC_FROM, parse_header
 from kafscale.protocol.compression import Codec, DecompressionTooLarge
-from kafscale.protocol.records import Record, encode_batch, iterate_records
+from kafscale.protocol.records import Record, encode_batch, iterate_records, iterate_times
 
 ROOM = 1_000_000
+
+Reader = Callable[[memoryview, int], Iterator[object]]
+READERS: list[Reader] = [iterate_records, iterate_times]
+READERS_EACH = pytest.mark.parametrize("iterate", READERS)
 
 HEADERS = st.lists(st.tuples(st.text(max_size=5), st.none() | st.binary(max_size=9)), max_size=3).map(tuple)
 BYTES = st.none() | st.binary(max_size=200)
@@ -30,6 +35,8 @@ def record_lists(draw: st.DrawFn) -> list[Record]:
 def test_round_trip(records: list[Record], codec: Codec) -> None:
     batch = encode_batch(records, codec=codec, base_offset=12, base_timestamp=1_700_000_000_000)
     assert list(iterate_records(memoryview(batch), ROOM)) == records
+    times = [(record.timestamp_delta, record.offset_delta) for record in records]
+    assert list(iterate_times(memoryview(batch), ROOM)) == times
     header = parse_header(memoryview(batch))
     assert header.crc == crc32c(batch[CRC_FROM:])
     assert header.size == len(batch)
@@ -90,30 +97,34 @@ def test_header_keys_that_are_not_utf_8_survive() -> None:
 
 def test_too_much_when_decompressed() -> None:
     batch = encode_batch([Record(0, value=bytes(100_000))], codec=Codec.ZSTD)
-    with pytest.raises(DecompressionTooLarge):
-        list(iterate_records(memoryview(batch), 99_999))
+    for iterate in READERS:
+        with pytest.raises(DecompressionTooLarge):
+            list(iterate(memoryview(batch), 99_999))
 
 
-def test_damage_never_raises_anything_else() -> None:
+@READERS_EACH
+def test_damage_never_raises_anything_else(iterate: Reader) -> None:
     batch = encode_batch([Record(0, 1, b"key", b"value", (("h", b"v"),)), Record(1, 2, None, None)])
     for index in range(len(batch)):
         for value in (0, 1, 0x7F, 0x80, 0xFF):
             damaged = batch[:index] + bytes((value,)) + batch[index + 1 :]
             with suppress(DataCorrupt):
-                list(iterate_records(memoryview(damaged), ROOM))
+                list(iterate(memoryview(damaged), ROOM))
 
 
+@READERS_EACH
 @pytest.mark.parametrize("codec", Codec)
-def test_cut_off_anywhere(codec: Codec) -> None:
+def test_cut_off_anywhere(codec: Codec, iterate: Reader) -> None:
     batch = encode_batch([Record(0, 1, b"key", b"value", (("h", b"v"),))], codec=codec)
     for end in range(len(batch)):
         with pytest.raises(DataCorrupt):
-            list(iterate_records(memoryview(batch[:end]), ROOM))
+            list(iterate(memoryview(batch[:end]), ROOM))
 
 
+@READERS_EACH
 @pytest.mark.parametrize("count", [-1, 1, 3, 2**31 - 1])
-def test_wrong_record_count(count: int) -> None:
+def test_wrong_record_count(count: int, iterate: Reader) -> None:
     batch = bytearray(encode_batch([Record(0, value=b"a" * 20), Record(1, value=b"b" * 20)]))
     batch[57:61] = count.to_bytes(4, "big", signed=True)
     with pytest.raises(DataCorrupt):
-        list(iterate_records(memoryview(batch), ROOM))
+        list(iterate(memoryview(batch), ROOM))

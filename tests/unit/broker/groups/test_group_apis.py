@@ -28,6 +28,7 @@ from kafscale.protocol.error_codes import ErrorCode
 from tests.support.virtual_loop import on_virtual_time
 from tests.unit.broker.groups.wire import call
 from tests.unit.broker.groups.world import GROUP, World
+from tests.unit.broker.ticking import turns_during
 
 Protocol = JoinGroupRequest.JoinGroupRequestProtocol
 Assignment = SyncGroupRequest.SyncGroupRequestAssignment
@@ -283,6 +284,23 @@ async def test_a_group_that_rebalances_shows_no_protocol_and_no_subscriptions() 
     (group,) = (await call(world, apis.describe_groups, request, 5, DescribeGroupsResponse)).groups
     assert (group.group_state, group.protocol_data) == ("CompletingRebalance", "")
     assert [(one.member_metadata, one.member_assignment) for one in group.members] == [(b"", b"")]
+
+
+@on_virtual_time
+async def test_a_group_that_is_repeated_is_described_once() -> None:
+    world = World()
+    await world.stable()
+    request = DescribeGroupsRequest(groups=[GROUP, "other", GROUP, "other"])
+    groups = (await call(world, apis.describe_groups, request, 6, DescribeGroupsResponse)).groups
+    assert [(group.group_id, len(group.members)) for group in groups] == [(GROUP, 1), ("other", 0)]
+
+
+@on_virtual_time
+async def test_many_groups_are_described_in_turns() -> None:
+    request = DescribeGroupsRequest(groups=[str(number) for number in range(2000)])
+    describing = call(World(), apis.describe_groups, request, 6, DescribeGroupsResponse)
+    answer, turns = await turns_during(describing)
+    assert (len(answer.groups), turns >= 10) == (2000, True)
 
 
 @pytest.mark.parametrize("version", range(6))

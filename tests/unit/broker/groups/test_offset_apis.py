@@ -16,6 +16,7 @@ from kafscale.protocol.error_codes import ErrorCode
 from tests.support.virtual_loop import on_virtual_time
 from tests.unit.broker.groups.wire import call
 from tests.unit.broker.groups.world import GROUP, TOPIC, TOPIC_ID, FakeTopic, World
+from tests.unit.broker.ticking import turns_during
 
 CommitTopic = OffsetCommitRequest.OffsetCommitRequestTopic
 CommitPartition = CommitTopic.OffsetCommitRequestPartition
@@ -222,3 +223,39 @@ async def test_without_a_barrier_nothing_is_said_about_offsets(version: int) -> 
     else:
         one = answer.groups[0] if version >= 8 else answer
         assert (one.error_code, one.topics) == (ErrorCode.NOT_COORDINATOR, [])
+
+
+def _answered(topics: Any) -> list[tuple[object, ...]]:
+    return [(topic.name, one.partition_index, one.committed_offset) for topic in topics for one in topic.partitions]
+
+
+@pytest.mark.parametrize("version", [7, 8, 9])
+@on_virtual_time
+async def test_what_is_asked_for_twice_is_answered_once(version: int) -> None:
+    """A group repeated 5,000 times, each time for all its offsets, was a reply of gigabytes."""
+    world = World()
+    await commit(world, commit_request((TOPIC, 0, "text"), (TOPIC, 1, "text")))
+    if version < 8:
+        twice = [FetchTopic(name=TOPIC, partition_indexes=[1, 0, 1]), FetchTopic(name=TOPIC, partition_indexes=[0])]
+        request = OffsetFetchRequest(group_id=GROUP, topics=twice)
+        answer = await call(world, apis.offset_fetch, request, version, OffsetFetchResponse)
+        assert _answered(answer.topics) == [(TOPIC, 1, 41), (TOPIC, 0, 40)]
+        return
+    some = FetchGroup(group_id=GROUP, topics=[FetchGroupTopic(name=TOPIC, partition_indexes=[1, 1])] * 2)
+    everything = FetchGroup(group_id="other", topics=None)
+    request = OffsetFetchRequest(groups=[some, everything, some, everything])
+    groups = (await call(world, apis.offset_fetch, request, version, OffsetFetchResponse)).groups
+    assert [(group.group_id, _answered(group.topics)) for group in groups] == [(GROUP, [(TOPIC, 1, 41)]), ("other", [])]
+    request = OffsetFetchRequest(groups=[some, FetchGroup(group_id=GROUP, topics=None)])
+    (group,) = (await call(world, apis.offset_fetch, request, version, OffsetFetchResponse)).groups
+    assert _answered(group.topics) == [(TOPIC, 0, 40), (TOPIC, 1, 41)]
+
+
+@on_virtual_time
+async def test_many_offsets_are_looked_up_in_turns() -> None:
+    world = World()
+    await commit(world, commit_request(*((TOPIC, partition, "") for partition in range(4))))
+    (offset,) = [one for key, one in world.stored.offsets.items() if key[1] == 0]
+    world.stored.offsets.update(dict.fromkeys(((TOPIC_ID, partition) for partition in range(3000)), offset))
+    (fetched, turns) = await turns_during(fetch(world, 8, None))
+    assert (len(fetched), turns >= 5) == (3000, True)
