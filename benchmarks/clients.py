@@ -59,13 +59,17 @@ class SingleRecords:
         code: int = _ERROR_CODE.unpack_from(reply, self._error_at)[0]
         return code
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._client.close()
+        self.close()
 
 
 def create_topic(port: int, topic: str, partition_count: int) -> None:

@@ -9,10 +9,10 @@ from benchmarks.arena import Arena
 from benchmarks.clients import RECORD_BYTES, SingleRecords, create_topic
 from benchmarks.measure import BareFsyncs, percentile, settle, timed
 from benchmarks.results import Better, Metric
-from benchmarks.servers import KAFSCALE, Subject
+from benchmarks.servers import KAFSCALE
 
 TOPIC: Final = "latency"
-BLOCK: Final = 50
+BLOCK: Final = 10
 WARM_UP: Final = 200
 """Records before the first one that counts: the log's file grows at first, and the JVM compiles."""
 
@@ -28,33 +28,33 @@ def measure(arena: Arena) -> None:
     for subject in arena.subjects:
         create_topic(subject.port, TOPIC, partition_count=1)
     bare = BareFsyncs(arena.directory / "bare-fsyncs", bytes(RECORD_BYTES))
+    producers = {subject.name: SingleRecords(subject.port, TOPIC) for subject in arena.subjects}
     bare_times: list[float] = []
     times: dict[str, list[float]] = {subject.name: [] for subject in arena.subjects}
-    cpu: dict[str, float] = dict.fromkeys(times, 0.0)
     for subject in arena.subjects:
-        _send(subject, WARM_UP)
+        _send(producers[subject.name], WARM_UP)
     settle()
+    cpu_before = {subject.name: subject.cpu_seconds for subject in arena.subjects}
     for _ in range(arena.size.latency_records // BLOCK):
         bare_times += [timed(bare.step) for _ in range(BLOCK)]
-        for subject in arena.subjects:
-            before = subject.cpu_seconds
-            times[subject.name] += _send(subject, BLOCK)
-            cpu[subject.name] += subject.cpu_seconds - before
+        for name, producer in producers.items():
+            times[name] += _send(producer, BLOCK)
     bare.close()
+    for producer in producers.values():
+        producer.close()
     bare_p50 = percentile(bare_times, 0.5)
     for subject in arena.subjects:
         took = times[subject.name]
         arena.add(P50, subject, percentile(took, 0.5) * 1e3)
         arena.add(P99, subject, percentile(took, 0.99) * 1e3)
-        arena.add(CPU, subject, cpu[subject.name] / len(took) * 1e6)
+        arena.add(CPU, subject, (subject.cpu_seconds - cpu_before[subject.name]) / len(took) * 1e6)
         if subject.name == KAFSCALE:
             arena.add(BARE_P50, subject, bare_p50 * 1e3)
             arena.add(OVER_BARE, subject, percentile(took, 0.5) / bare_p50)
 
 
-def _send(subject: Subject, count: int) -> list[float]:
-    with SingleRecords(subject.port, TOPIC) as records:
-        return [timed(lambda: _expect_success(records.send())) for _ in range(count)]
+def _send(producer: SingleRecords, count: int) -> list[float]:
+    return [timed(lambda: _expect_success(producer.send())) for _ in range(count)]
 
 
 def _expect_success(error_code: int) -> None:

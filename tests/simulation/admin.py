@@ -12,12 +12,21 @@ from kafscale.protocol.messages import (
     CreateTopicsRequest,
     DeleteRecordsRequest,
     DeleteTopicsRequest,
+    OffsetCommitRequest,
     OffsetFetchRequest,
 )
 from tests.simulation.client import SimClient, Unavailable
 from tests.simulation.loop import SimulationFailure
+from tests.simulation.member import NOT_COMMITTED
 from tests.simulation.network import ConnectionLost
-from tests.support.history import CommittedFound, FetchCommitted, History, TopicPartition
+from tests.support.history import (
+    CommitOffset,
+    Committed,
+    CommittedFound,
+    FetchCommitted,
+    History,
+    TopicPartition,
+)
 
 TIMEOUT_MS: Final = 10_000
 
@@ -91,6 +100,36 @@ class SimAdmin:
         offset = int(reply.topics[0].partitions[0].committed_offset)
         self._history.ok(operation, CommittedFound(offset))
         return offset
+
+    async def commit(self, group: str, at: TopicPartition, offset: int) -> None:
+        """Commit an offset without being a member, once, and record what became of it."""
+        try:
+            rpc = await self._client.any_connection()
+        except Unavailable:
+            return
+        topic = OffsetCommitRequest.OffsetCommitRequestTopic
+        partition = topic.OffsetCommitRequestPartition(
+            partition_index=at.partition, committed_offset=offset, committed_leader_epoch=-1, committed_metadata=""
+        )
+        request = OffsetCommitRequest(
+            group_id=group,
+            generation_id_or_member_epoch=-1,
+            member_id="",
+            group_instance_id=None,
+            retention_time_ms=-1,
+            topics=[topic(name=at.topic, partitions=[partition])],
+        )
+        operation = self._history.invoke(self._client.name, CommitOffset(group, at, offset))
+        try:
+            reply = await self._client.call(rpc, request)
+        except ConnectionLost as lost:
+            self._history.unknown(operation, str(lost))
+            return
+        error = ErrorCode(reply.topics[0].partitions[0].error_code)
+        if error is ErrorCode.NONE:
+            self._history.ok(operation, Committed())
+        else:
+            (self._history.fail if error in NOT_COMMITTED else self._history.unknown)(operation, error.name)
 
     async def _until(self, request: Callable[[], Any], error: Callable[[Any], int], done: ErrorCode | None) -> Any:
         while True:

@@ -133,6 +133,19 @@ class Workload:
             await _pause(client, CONSUMER_PAUSE_SECONDS)
         client.close()
 
+    async def commit_alone(self, name: str, group: str) -> None:
+        """Commit offsets of a group without members, each one greater, and look at them, perhaps at another broker."""
+        client = self._make_client(name)
+        admin = SimAdmin(client, self.history)
+        offset = 0
+        while not self.is_stopping():
+            offset += 1
+            at = client.random.choice(self.partitions)
+            await admin.commit(group, at, offset)
+            await admin.committed(group, at)
+            await _pause(client, CONSUMER_PAUSE_SECONDS)
+        client.close()
+
     async def administrate(self, name: str, growing: str, partitions_max: int) -> None:
         """Let one topic grow, another one live and die again and again, and old records go."""
         client = self._make_client(name)

@@ -43,6 +43,7 @@ WORDS: Final = TopicPartition("words", 0)
 GROWING: Final = "growing"
 GROWN_MAX: Final = 4
 GROUPS: Final = ("group-a", "group-b")
+ALONE: Final = "group-without-members"
 
 
 class World:
@@ -119,6 +120,7 @@ class World:
         for group in GROUPS[: rng.randint(0, len(GROUPS))]:
             works += [workload.take_part(f"{group}.{number}", group, grouped) for number in range(rng.randint(1, 3))]
             works += [workload.watch_commits(f"{group}.watcher", group, grouped)] if rng.random() < 0.7 else []
+        works += [workload.commit_alone("committer", ALONE)] if rng.random() < 0.5 else []
         works += [workload.look_up_times("lookup")] if rng.random() < 0.5 else []
         works += [workload.administrate("admin", GROWING, GROWN_MAX)] if rng.random() < 0.7 else []
         return works
@@ -143,7 +145,7 @@ class World:
         consumer, admin = SimConsumer(client, self.history), SimAdmin(client, self.history)
         for at in self.partitions:
             await consumer.read_all(at)
-            for group in GROUPS:
+            for group in (*GROUPS, ALONE):
                 await admin.committed(group, at)
             await consumer.look_up(at, self.random.randint(0, int(self.loop.time() * 1000)))
         client.close()

@@ -46,16 +46,16 @@ LOOKUP_BYTES_MAX = 16 * 1024 * 1024
 """What one batch may decompress to in a lookup: 16 times the largest one by default, some 20 ms in one step."""
 
 LOOKUP_RECORDS_MAX = 250_000
-"""Records looked at in one lookup, some 0.3 s in turns; a batch of a default producer has a few thousand."""
+"""Records looked at in one lookup, some 0.5 s in turns; a batch of a default producer has a few thousand."""
 
 LOOKUP_BATCHES_MAX = 16
 """Batches looked into in one lookup. One is enough where headers tell the truth, two where the log start cuts it."""
 
 RECORDS_PER_TURN = 1000
 HEADERS_PER_TURN = 1000
-RUNS_PER_TURN = 20_000
+RUNS_PER_TURN = 10_000
 PARTITIONS_PER_TURN = 100
-"""What is looked at in one step of the event loop, some 1 ms each."""
+"""What is looked at in one step of the event loop, some 1 to 3 ms each."""
 
 PLANS_MAX = 2
 """Times a lookup is begun whose object is gone: after a barrier only one that is really lost is missing again."""
@@ -144,6 +144,10 @@ def _error(version: int, asked: Asked, error: ErrorCode) -> Answer:
 
 async def _lookup(reader: PartitionReader, timestamp: int) -> TimestampOffset:
     partition = reader.partition
+    if timestamp == MAX_TIMESTAMP or timestamp >= 0:
+        turns = Turns(RUNS_PER_TURN)
+        while not partition.prepare_newest(RUNS_PER_TURN):
+            await turns.done(RUNS_PER_TURN)
     match timestamp:
         case -1:
             return -1, partition.high_watermark

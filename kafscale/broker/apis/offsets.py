@@ -275,9 +275,7 @@ def _topic_fetched(services: GroupApiServices, group_id: str, name: str, partiti
     return [_one(partition, group.offsets.get((topic.topic_id, partition))) for partition in partitions]
 
 
-async def _all_fetched(
-    services: GroupApiServices, group: GroupState, turns: Turns
-) -> list[tuple[str, list[_Fetched]]]:
+async def _all_fetched(services: GroupApiServices, group: GroupState, turns: Turns) -> list[tuple[str, list[_Fetched]]]:
     by_name: dict[str, list[_Fetched]] = {}
     for (topic_id, partition), committed in list(group.offsets.items()):
         await turns.done()

@@ -138,12 +138,8 @@ class Partition:
             self.run_newest[index] = newest
 
     def _whole_newest(self) -> "array[int]":
-        newest = self.run_newest
-        missing = self.run_timestamps[len(newest) :]
-        if missing:
-            before = newest[-1] if newest else missing[0]
-            newest.extend(islice(accumulate(missing, max, initial=before), 1, None))
-        return newest
+        self.prepare_newest(self.run_count)
+        return self.run_newest
 
     def run(self, index: int) -> Run:
         """Return run `index` (0 is the oldest)."""
@@ -165,6 +161,18 @@ class Partition:
     def run_index_at(self, offset: int) -> int:
         """Return the index of the run that holds `offset` (log start <= offset < high watermark)."""
         return bisect_right(self.run_offsets, offset) - 1
+
+    def prepare_newest(self, runs_max: int) -> bool:
+        """Make what is missing of `run_newest`, for at most so many runs; tells whether it is whole.
+
+        Looking for a time does it too, in one step: after a start that may be 100 ms and more for a million runs.
+        """
+        newest = self.run_newest
+        missing = self.run_timestamps[len(newest) : len(newest) + runs_max]
+        if missing:
+            before = newest[-1] if newest else missing[0]
+            newest.extend(islice(accumulate(missing, max, initial=before), 1, None))
+        return len(newest) == self.run_count
 
     def first_run_with_timestamp(self, timestamp: int) -> int | None:
         """Return the oldest run that holds a record of `timestamp` or later, or None."""

@@ -353,7 +353,12 @@ async def test_the_size_of_an_append_is_worked_out_once_for_all_who_wait(monkeyp
     async with running_broker() as world:
         sizes: list[int] = []
         size = growth._size
-        monkeypatch.setattr(growth, "_size", lambda facts: sizes.append(size(facts)) or sizes[-1])
+
+        def counted(facts: bytes) -> int:
+            sizes.append(size(facts))
+            return sizes[-1]
+
+        monkeypatch.setattr(growth, "_size", counted)
         waiting = [asyncio.create_task(fetch(world, max_wait_ms=60_000)) for _ in range(5)]
         await settle()
         await world.append(batch())

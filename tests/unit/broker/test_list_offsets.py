@@ -16,7 +16,7 @@ from kafscale.protocol.batches import CRC_AT, CRC_FROM, MAX_TIMESTAMP_AT, parse_
 from kafscale.protocol.compression import Codec
 from kafscale.protocol.error_codes import ErrorCode
 from kafscale.protocol.messages import ListOffsetsRequest, OffsetForLeaderEpochRequest
-from kafscale.protocol.records import Record, encode_batch
+from kafscale.protocol.records import Record, encode_batch, iterate_times
 from kafscale.storage.write_path import ProducedBatch
 from tests.support.virtual_loop import VirtualLoop, on_virtual_time
 from tests.unit.broker.ticking import turns_during
@@ -184,6 +184,19 @@ async def test_a_store_that_fails_is_an_error_of_its_partition() -> None:
 # Large batches, and runs that go
 
 
+@on_virtual_time
+async def test_many_runs_are_looked_through_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(list_offsets_api, "RUNS_PER_TURN", 3)
+    async with running_broker() as world:
+        liar = batch(timestamp=5)
+        await world.append(liar._replace(header=liar.header._replace(max_timestamp=50)))
+        for timestamp in [*range(30), 40]:
+            await world.append(batch(timestamp=timestamp))
+        for asked, answer in ((35, (0, 40, 31)), (45, NOT_FOUND)):
+            found, turns = await turns_during(lookup(world, asked))
+            assert (found, turns >= 10) == (answer, True)
+
+
 def tiny(count: int, *, codec: Codec = Codec.ZSTD) -> ProducedBatch:
     """Return a batch of tiny records at times 0, 1, 2..."""
     return Timed(0, list(range(count)), codec, False).batch()
@@ -241,11 +254,10 @@ def _claiming(produced: ProducedBatch, max_timestamp: int) -> memoryview:
 @on_virtual_time
 async def test_the_largest_time_is_looked_for_in_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[int] = []
-    iterate = list_offsets_api.iterate_times
 
     def counted(data: memoryview, bytes_max: int) -> Iterator[tuple[int, int]]:
         opened.append(parse_header(data).base_offset)
-        return iterate(data, bytes_max)
+        return iterate_times(data, bytes_max)
 
     monkeypatch.setattr(list_offsets_api, "iterate_times", counted)
     async with running_broker() as world:

@@ -72,4 +72,4 @@ def test_the_format_stays() -> None:
     assert data[14:46] == state_hash(ClusterState())
     assert int.from_bytes(data[46:54]) == len(data) - 58
     assert data[58:] == encode_state(ClusterState())
-    assert data[54:58].hex() == "a8860947"
+    assert data[54:58].hex() == "830f5f63"
