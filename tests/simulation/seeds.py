@@ -13,21 +13,20 @@ SEEDS: Final[dict[int, str]] = {
 }
 
 FIRST_SEEDS: Final[dict[str, int]] = {
-    "ack_without_object": 2,
+    "ack_without_object": 3,
     "failed_senders_go_on": 3,
-    "late_batches_overtake": 28,
+    "late_batches_overtake": 16,
     "duplicates_accepted": 3,
     "old_epochs_accepted": 14,
-    "any_sequence_accepted": 4,
-    "commits_overtake": 1,
-    "new_uid_after_unknown": 10,
-    "refusal_after_unknown": 5,
+    "any_sequence_accepted": 3,
+    "new_uid_after_unknown": 4,
+    "refusal_after_unknown": 16,
     "old_generations_commit": 3,
-    "two_coordinators": 17,
-    "runs_not_split": 10,
-    "cached_runs_not_split": 24,
+    "two_coordinators": 8,
+    "runs_not_split": 7,
+    "cached_runs_not_split": 28,
     "checkpoints_without_producers": 2,
     "checkpoints_without_last_entry": 2,
-    "barriers_do_not_wait": 7,
+    "barriers_do_not_wait": 3,
 }
 """A seed that has noticed a mutant, where that was not seed 0: the search for one begins there."""

@@ -12,13 +12,11 @@ one for reads, which would otherwise wait behind it.
 Unlike a bucket, a directory cannot hold both `a` and `a/b`; no key of ours is another one's folder.
 """
 
-import asyncio
 import errno
 import itertools
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, Self, TypeVar
@@ -32,6 +30,7 @@ from kafscale.storage.objects.filesystem import (
     sync_directory,
     write_all,
 )
+from kafscale.storage.objects.workers import WorkerPool
 
 WRITE_THREADS = 8
 """Four flush PUTs in flight, a hedge or two, and one for checkpoint, compaction and collection. They wait, not work."""
@@ -59,8 +58,8 @@ class LocalObjectStore:
         self._directory = directory
         self._incoming = directory / INCOMING
         self._files = files
-        self._writers = ThreadPoolExecutor(WRITE_THREADS, "object-write")
-        self._readers = ThreadPoolExecutor(READ_THREADS, "object-read")
+        self._writers = WorkerPool("object-write", WRITE_THREADS)
+        self._readers = WorkerPool("object-read", READ_THREADS)
         self._numbers = itertools.count(1)
         self._kept_directories: set[Path] = set()
         """Directories that this process knows to survive loss of power: one for each prefix in use."""
@@ -89,10 +88,10 @@ class LocalObjectStore:
             for leftover in self._files.entries(self._incoming):
                 self._files.unlink(self._incoming / leftover.name)
 
-    async def _run(self, pool: ThreadPoolExecutor, function: Callable[..., T], *arguments: object) -> T:
+    async def _run(self, pool: WorkerPool, function: Callable[..., T], *arguments: object) -> T:
         if self._closed:
             raise StorageUnavailable("the object store is closed")
-        return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
+        return await pool.run(function, *arguments)
 
     @contextmanager
     def _unavailable(self, what: str) -> Iterator[None]:
@@ -248,9 +247,8 @@ class LocalObjectStore:
 
     async def close(self) -> None:
         self._closed = True
-        loop = asyncio.get_running_loop()
         for pool in (self._writers, self._readers):
-            await loop.run_in_executor(None, pool.shutdown)
+            await pool.close()
 
 
 def _whole(object_length: int) -> tuple[int, int]:
