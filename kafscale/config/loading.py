@@ -16,8 +16,8 @@ from kafscale.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX: Final = "KAFSCALE_"
 
-ENVIRONMENT_RESERVED: Final = frozenset({"KAFSCALE_BROKERS"})
-"""Variables that look like a setting and belong to the client commands instead."""
+ENVIRONMENT_RESERVED: Final = ("KAFSCALE_BROKERS", "KAFSCALE_TEST_")
+"""What variables begin with that look like a setting and belong to the client commands or the tests instead."""
 
 
 class Source(Enum):
@@ -99,7 +99,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
 def _settings_of_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, _Given]]:
     names = {environment_name(name): name for name in SETTINGS}
     for variable, text in environ.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in ENVIRONMENT_RESERVED:
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable.startswith(ENVIRONMENT_RESERVED):
             continue
         if variable not in names:
             raise ConfigurationError(f"unknown setting {variable} (environment){_suggestion(variable, names)}")

@@ -1,6 +1,5 @@
 """The broker of this repository as a child process, the way a user starts it: `kafscale broker` and nothing else."""
 
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +11,6 @@ from tests.support.server_process import ServerProcess, free_port
 START_WAIT_S: Final = 15.0
 # A stopping broker keeps answering NOT_LEADER for a second, and flushes before that.
 STOP_WAIT_S: Final = 10.0
-# These variables steer the tests. The broker would take them for misspelt settings of its own.
-TEST_VARIABLE_PREFIX: Final = "KAFSCALE_TEST_"
 
 
 class BrokerProcess(ServerProcess):
@@ -32,7 +29,6 @@ class BrokerProcess(ServerProcess):
             command=_command(data_dir, listening_port, settings or {}),
             port=listening_port,
             log_path=data_dir.parent / f"{data_dir.name}.log",
-            environment=_environment(),
             start_wait_s=START_WAIT_S,
             stop_wait_s=STOP_WAIT_S,
         )
@@ -44,7 +40,3 @@ def _command(data_dir: Path, port: int, settings: Mapping[str, str]) -> list[str
     for key, value in settings.items():
         command += ["--set", f"{key}={value}"]
     return command
-
-
-def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(TEST_VARIABLE_PREFIX)}
