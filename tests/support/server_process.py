@@ -13,7 +13,7 @@ import os
 import socket
 import struct
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -82,7 +82,6 @@ class ServerProcess:
         command: what to execute.
         port: the loopback port the server will listen on.
         log_path: where its stdout and stderr go; runs of the same server are appended.
-        environment: the child's environment; None means this process's own.
         start_wait_s: how long it may take to answer ApiVersions.
         stop_wait_s: how long it may take to end after SIGTERM.
     """
@@ -94,7 +93,6 @@ class ServerProcess:
         command: Sequence[str],
         port: int,
         log_path: Path,
-        environment: Mapping[str, str] | None = None,
         start_wait_s: float,
         stop_wait_s: float,
     ) -> None:
@@ -102,7 +100,6 @@ class ServerProcess:
         self.command = tuple(command)
         self.port = port
         self.log_path = log_path
-        self._environment = None if environment is None else dict(environment)
         self._start_wait_s = start_wait_s
         self._stop_wait_s = stop_wait_s
         self._process: subprocess.Popen[bytes] | None = None
@@ -128,9 +125,7 @@ class ServerProcess:
             raise ServerError(f"{self.name} was already started as process {self._process.pid}")
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment
-            )
+            self._process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             self._wait_until_it_answers(self._process)
         except BaseException:
