@@ -33,6 +33,9 @@ FRAME_SECONDS_MIN = 30.0
 FRAME_BYTES_PER_SECOND_MIN = 1024 * 1024
 """A frame that has begun must be there within 30 s and a second for each MiB: far below any network's speed."""
 
+LINGER_SECONDS = 1.0
+"""How long a connection whose last reply is sent waits for its peer to close it."""
+
 WRITE_BUFFER_BYTES_MAX = 1024 * 1024
 """Unsent reply bytes at which a connection stops taking requests."""
 
@@ -91,6 +94,7 @@ class Connection(asyncio.BufferedProtocol):
         self._frame_reserved = 0
         self._frame_deadline: float | None = None
         self._frame_size = 0
+        self._lingering: asyncio.TimerHandle | None = None
         self._waits_for_budget = False
         self._is_writable = True
         self._is_reading = True
@@ -120,7 +124,9 @@ class Connection(asyncio.BufferedProtocol):
         return self._reader.buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._is_closed:
+        # What comes while draining is read and dropped: closing over unread bytes resets the connection, and the reset
+        # takes the last replies with it.
+        if self._is_closed or self._is_draining:
             return
         self.last_active = asyncio.get_running_loop().time()
         try:
@@ -141,6 +147,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_closed = True
+        if self._lingering is not None:
+            self._lingering.cancel()
         self._owner.closed(self)
         budget = self._services.budget
         budget.abandon(self._budget_granted)
@@ -164,6 +172,10 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def has_replies_due(self) -> bool:
         return bool(self._replies or self._incoming)
+
+    @property
+    def has_unread_replies(self) -> bool:
+        return self._transport.get_write_buffer_size() > 0
 
     def drain(self) -> None:
         """Take no further requests; close once those taken are answered."""
@@ -244,9 +256,8 @@ class Connection(asyncio.BufferedProtocol):
     def _adjust_reading(self) -> None:
         if self._is_closed:
             return
-        should_read = (
+        should_read = self._is_draining or (
             not self._waits_for_budget
-            and not self._is_draining
             and self._is_writable
             and len(self._incoming) + len(self._replies) < UNANSWERED_REQUESTS_MAX
         )
@@ -365,8 +376,17 @@ class Connection(asyncio.BufferedProtocol):
         self._close_if_drained()
 
     def _close_if_drained(self) -> None:
-        if self._is_draining and not self.has_replies_due:
+        if self._is_draining and not self.has_replies_due and not self._is_closed:
+            self._linger()
+
+    def _linger(self) -> None:
+        """Say that nothing more comes, and read on until the peer has seen it: see `buffer_updated`."""
+        if not self._transport.can_write_eof():
             self.close()
+            return
+        self._is_closed = True
+        self._transport.write_eof()
+        self._lingering = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.abort)
 
     def _send_ready(self) -> None:
         out: list[Buffer] = []

@@ -19,6 +19,9 @@ _log = logging.getLogger(__name__)
 BACKLOG = 1024
 """Connections that may wait to be accepted: a restarted broker is greeted by every client at once."""
 
+UNREAD_SECONDS_MAX = 1.0
+"""How long a stopping broker waits for peers that leave replies unread; what they lose they can fetch again."""
+
 IDLE_CHECK_SECONDS = 10.0
 """How often idle connections are looked for; the default limit is ten minutes."""
 
@@ -105,17 +108,27 @@ class Server:
                     connection.abort()
 
     async def drain(self, grace_seconds: float) -> None:
-        """Stop accepting, answer what was asked, and close every connection, by force after the grace."""
+        """Stop accepting, answer what was asked, and close every connection, by force after the grace.
+
+        A peer that does not read what it was sent is given up after `UNREAD_SECONDS_MAX`.
+        """
         for server in self._servers:
             server.close()
         for connection in list(self._connections.values()):
             connection.drain()
-        self._is_empty = asyncio.Event()
-        if self._connections:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._is_empty.wait(), grace_seconds)
+        await self._wait_until_empty(min(grace_seconds, UNREAD_SECONDS_MAX))
+        for connection in list(self._connections.values()):
+            if connection.has_unread_replies:
+                connection.abort()
+        await self._wait_until_empty(grace_seconds - UNREAD_SECONDS_MAX)
         for connection in list(self._connections.values()):
             connection.abort()
+
+    async def _wait_until_empty(self, seconds: float) -> None:
+        self._is_empty = asyncio.Event()
+        if self._connections and seconds > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._is_empty.wait(), seconds)
 
 
 def _cannot_bind(listener: Listener, error: OSError) -> str:

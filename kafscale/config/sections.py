@@ -98,9 +98,11 @@ class ServerSettings(BaseModel, frozen=True):
     shutdown_grace_ms: Annotated[
         int,
         Setting(
-            kind=INT, allowed=at_least(0), help="How long a stopping broker still answers, to send clients elsewhere."
+            kind=INT,
+            allowed=at_least(0),
+            help="How long a stopping broker goes on answering what it was asked before; it ends sooner when all is.",
         ),
-    ] = 1000
+    ] = 10_000
     log_level: Annotated[
         str,
         Setting(

@@ -360,6 +360,9 @@ class CrashMember(CrashClient):
                 "fetch.wait.max.ms": 50,
                 "session.timeout.ms": 10_000,
                 "heartbeat.interval.ms": 200,
+                # librdkafka waits for this before it asks again for the metadata without which it does not join, when
+                # the connection broke with the answer on it; the default is five minutes.
+                "topic.metadata.refresh.interval.ms": 1_000,
                 **self._settings,
             }
         )

@@ -140,6 +140,12 @@ class Wire(asyncio.Transport):
 
     # The client's end
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def can_write_eof(self) -> bool:
+        return False
+
     def request(self, message: ApiMessage, version: int) -> int:
         """Send a request and return its correlation id."""
         return self.request_body(int(message.API_KEY), version, bytes(encode_request(message, version)))
